@@ -1,0 +1,139 @@
+// Package action is what a rule can do to the world: the set of actions with
+// their configuration and output, as the engine's own plugins and others
+// register them. Control flow (choose, wait, set) and what the engine does in
+// its own transactions (update, emit) are not actions but steps of the engine.
+package action
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/flightrules/flightrules/internal/shape"
+)
+
+// Call is what an action is told about the step that runs it.
+type Call struct {
+	Run  string // id of the run
+	Rule string // id of the rule
+	Step string // path of the step: "actions[0]"
+	// IdempotencyKey is the same whenever this step is repeated, by a retry
+	// or after a crash: RUN/STEP/ITERATION.
+	IdempotencyKey string
+	Attempt        int // from 1
+	Log            *slog.Logger
+}
+
+// Spec describes an action whose configuration, after its templates were
+// filled in, is a C and whose result is an O; both are structs in JSON form.
+type Spec[C, O any] struct {
+	// Name is the key of the step: "http" or, for a plugin, "satellite.exec".
+	Name string
+	Doc  string
+	// Check looks at a configuration that has no templates in it, when the rule
+	// is loaded. May be nil.
+	Check func(C) error
+	// Run does it. It may be run again with the same idempotency key, and must
+	// end soon after ctx does.
+	Run func(ctx context.Context, call Call, config C) (O, error)
+}
+
+// Action is a registered action without its types.
+type Action struct {
+	Name   string
+	Doc    string
+	Config *shape.Shape
+	Output *shape.Shape
+	// Check looks at a complete configuration when the rule is loaded.
+	Check func(config any) error
+	// Run does it with the configuration as plain JSON values, and gives the
+	// output likewise.
+	Run func(ctx context.Context, call Call, config any) (output any, err error)
+}
+
+// Set holds the actions. It is safe for concurrent use.
+type Set struct {
+	mu      sync.RWMutex
+	actions map[string]Action
+}
+
+// NewSet makes an empty set.
+func NewSet() *Set { return &Set{actions: map[string]Action{}} }
+
+var actionName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$`)
+
+// Register adds an action.
+func Register[C, O any](s *Set, spec Spec[C, O]) error {
+	if !actionName.MatchString(spec.Name) {
+		return fmt.Errorf("register action %q: a name is lower case letters, digits and underscores, with one dot at most", spec.Name)
+	}
+	config, err := shape.Of[C]()
+	if err != nil {
+		return fmt.Errorf("register action %q: configuration: %w", spec.Name, err)
+	}
+	output, err := shape.Of[O]()
+	if err != nil {
+		return fmt.Errorf("register action %q: output: %w", spec.Name, err)
+	}
+	a := Action{Name: spec.Name, Doc: spec.Doc, Config: config, Output: output}
+	a.Check = func(config any) error {
+		c, err := as[C](config)
+		if err != nil || spec.Check == nil {
+			return err
+		}
+		return spec.Check(c)
+	}
+	a.Run = func(ctx context.Context, call Call, config any) (any, error) {
+		c, err := as[C](config)
+		if err != nil {
+			return nil, err
+		}
+		o, err := spec.Run(ctx, call, c)
+		if err != nil {
+			return nil, err
+		}
+		return as[any](o)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.actions[spec.Name]; ok {
+		return fmt.Errorf("register action %q: the name is taken", spec.Name)
+	}
+	s.actions[spec.Name] = a
+	return nil
+}
+
+// as takes a value through its JSON form to a T.
+func as[T any](v any) (T, error) {
+	var t T
+	text, err := json.Marshal(shape.Encode(v))
+	if err != nil {
+		return t, err
+	}
+	return t, json.Unmarshal(text, &t)
+}
+
+// Lookup finds an action.
+func (s *Set) Lookup(name string) (Action, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a, ok := s.actions[name]
+	return a, ok
+}
+
+// List is every action, by name.
+func (s *Set) List() []Action {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]Action, 0, len(s.actions))
+	for _, a := range s.actions {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b Action) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}

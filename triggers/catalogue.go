@@ -1,0 +1,238 @@
+// Package triggers knows what can happen: the types of events with the forms
+// of their payloads, the derivers that make events of changes, and the kinds
+// of triggers by which rules wait for them.
+//
+// Derivers are pure: they look at one change and nothing else. A Catalogue is
+// safe for concurrent use.
+package triggers
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/shape"
+)
+
+// CustomPrefix begins the names of events that nobody has to declare: they
+// come from outside or from `emit`, and their payload may be anything.
+const CustomPrefix = "custom."
+
+// DeriverFailed is the event that says that a deriver gave an error or
+// panicked, so that the loss of its event is on record.
+const DeriverFailed = "engine.deriver_failed"
+
+// deriverFailed is the payload of DeriverFailed.
+type deriverFailed struct {
+	Event string `json:"event" doc:"The event that would have been derived."`
+	Error string `json:"error" doc:"What went wrong."`
+}
+
+// EventType is a type of event in the catalogue.
+type EventType struct {
+	Name    string       // dotted, lower case: "satellite.heartbeat_lost"
+	Doc     string       // a sentence for people
+	Kind    string       // the kind of entity it is about; "" for none
+	Payload *shape.Shape // nil: anything
+	Derived bool         // a deriver makes it of changes
+}
+
+// Catalogue holds every type of event, and the derivers.
+type Catalogue struct {
+	kinds *entities.Registry
+
+	mu       sync.RWMutex
+	events   map[string]EventType
+	derivers map[string][]deriver // by kind
+}
+
+type deriver struct {
+	event  string
+	derive func(entities.Transition) (payload any, ok bool, err error)
+}
+
+// NewCatalogue makes a catalogue of the events of the engine itself; kinds is
+// where the states of entities are described.
+func NewCatalogue(kinds *entities.Registry) *Catalogue {
+	c := &Catalogue{kinds: kinds, events: map[string]EventType{}, derivers: map[string][]deriver{}}
+	payload, err := shape.Of[deriverFailed]()
+	if err != nil {
+		panic(err)
+	}
+	c.events[DeriverFailed] = EventType{Name: DeriverFailed, Doc: "A deriver failed on a change.", Payload: payload}
+	return c
+}
+
+// EventSpec describes an event to Define.
+type EventSpec struct {
+	Name string
+	Doc  string
+	Kind string // the kind of entity it is about; "" for none
+}
+
+// Handle is a type of event whose payloads are of type P.
+type Event[P any] struct{ name string }
+
+// Name is the name of the event.
+func (h *Handle[P]) Name() string { return h.name }
+
+var eventName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)
+
+// CheckName says whether name can be the name of an event: two or more
+// lower-case words with dots between them.
+func CheckName(name string) error {
+	if !eventName.MatchString(name) {
+		return fmt.Errorf("bad event name %q: write lower-case words with dots between them, such as satellite.heartbeat_lost", name)
+	}
+	return nil
+}
+
+// Define adds a type of event whose payload is the JSON form of a P, a struct.
+func Define[P any](c *Catalogue, spec EventSpec) (*Handle[P], error) {
+	if err := CheckName(spec.Name); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(spec.Name, CustomPrefix) || strings.HasSuffix(spec.Name, changedSuffix) {
+		return nil, fmt.Errorf("define event %q: names under %s and ending in %s are taken", spec.Name, CustomPrefix, changedSuffix)
+	}
+	payload, err := shape.Of[P]()
+	if err != nil {
+		return nil, fmt.Errorf("define event %q: %w", spec.Name, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.events[spec.Name]; ok {
+		return nil, fmt.Errorf("define event %q: the name is taken", spec.Name)
+	}
+	c.events[spec.Name] = EventType{Name: spec.Name, Doc: spec.Doc, Kind: spec.Kind, Payload: payload}
+	return &Handle[P]{name: spec.Name}, nil
+}
+
+// Derive makes events of the changes of a kind: fn looks at a change and gives
+// the payload, or false where the event did not happen. Several derivers may
+// look at one kind; each makes its own event at most once for a change.
+func Derive[S, P any](c *Catalogue, h *entities.Handle[S], e *Handle[P], fn func(entities.Change[S]) (P, bool)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kind := h.Name()
+	if slices.ContainsFunc(c.derivers[kind], func(d deriver) bool { return d.event == e.name }) {
+		return fmt.Errorf("derive %q of %s: it is derived already", e.name, kind)
+	}
+	c.derivers[kind] = append(c.derivers[kind], deriver{event: e.name, derive: func(t entities.Transition) (any, bool, error) {
+		change, err := entities.ChangeOf[S](t)
+		if err != nil {
+			return nil, false, err
+		}
+		payload, ok := fn(change)
+		return payload, ok, nil
+	}})
+	known := c.events[e.name]
+	known.Derived, known.Kind = true, kind
+	c.events[e.name] = known
+	return nil
+}
+
+// Derived is an event that a change means.
+type Derived struct {
+	Name    string
+	Payload db.JSON
+}
+
+// Derive runs the derivers of the transition's kind. A deriver that fails or
+// panics yields DeriverFailed in its place and does not stop the others.
+func (c *Catalogue) Derive(t entities.Transition) []Derived {
+	c.mu.RLock()
+	derivers := c.derivers[t.Kind]
+	c.mu.RUnlock()
+	var list []Derived
+	for _, d := range derivers {
+		payload, ok, err := d.run(t)
+		switch {
+		case err != nil:
+			list = append(list, Derived{Name: DeriverFailed, Payload: db.ToJSON(deriverFailed{Event: d.event, Error: err.Error()})})
+		case ok:
+			list = append(list, Derived{Name: d.event, Payload: db.ToJSON(payload)})
+		}
+	}
+	return list
+}
+
+func (d deriver) run(t entities.Transition) (payload any, ok bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return d.derive(t)
+}
+
+// ErrUnknownEvent is returned for a name that is not in the catalogue.
+var ErrUnknownEvent = errors.New("unknown event")
+
+// Lookup finds a type of event. Names under CustomPrefix and the changes of
+// every kind (KIND.changed) are always known.
+func (c *Catalogue) Lookup(name string) (EventType, error) {
+	c.mu.RLock()
+	e, ok := c.events[name]
+	c.mu.RUnlock()
+	if ok {
+		return e, nil
+	}
+	if err := CheckName(name); err != nil {
+		return EventType{}, err
+	}
+	if strings.HasPrefix(name, CustomPrefix) {
+		return EventType{Name: name, Doc: "An event from outside or from a rule."}, nil
+	}
+	if kind, ok := strings.CutSuffix(name, changedSuffix); ok {
+		if _, known := c.kinds.Kind(kind); known {
+			return changedType(kind), nil
+		}
+	}
+	return EventType{}, fmt.Errorf("%w %q", ErrUnknownEvent, name)
+}
+
+// Events lists every declared type of event, and the change of every kind, by
+// name.
+func (c *Catalogue) Events() []EventType {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]EventType, 0, len(c.events))
+	for _, e := range c.events {
+		list = append(list, e)
+	}
+	for _, k := range c.kinds.Kinds() {
+		list = append(list, changedType(k.Name))
+	}
+	slices.SortFunc(list, func(a, b EventType) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Kind describes a kind of entity; false when there is none of that name.
+func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) { return c.kinds.Kind(name) }
+
+// Kinds lists the kinds of entities by name.
+func (c *Catalogue) Kinds() []entities.KindInfo { return c.kinds.Kinds() }
+
+// changedSuffix ends the name of the event that a state trigger sees: the
+// change of an entity, whatever it means.
+const changedSuffix = ".changed"
+
+// ChangedEvent is the name of the event "an entity of this kind changed".
+func ChangedEvent(kind string) string { return kind + changedSuffix }
+
+// ChangedKind is the kind of a ChangedEvent; false for other names.
+func ChangedKind(name string) (string, bool) { return strings.CutSuffix(name, changedSuffix) }
+
+func changedType(kind string) EventType {
+	return EventType{
+		Name: ChangedEvent(kind), Doc: "A field of the entity changed, whatever that means.", Kind: kind, Derived: true,
+		Payload: &shape.Shape{Type: shape.Object},
+	}
+}
