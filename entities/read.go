@@ -78,13 +78,9 @@ func (r *Registry) entities(ctx context.Context, idb bun.IDB, kindName string, n
 		if !ok {
 			continue
 		}
-		times, err := parseSince(row.Since)
+		e, err := row.entity(view)
 		if err != nil {
 			return nil, err
-		}
-		e := Entity{Kind: row.Kind, ID: row.ID, Version: row.Version, State: view, Since: map[string]time.Time{}, UpdatedAt: row.UpdatedAt.Time}
-		for name, micros := range times {
-			e.Since[name] = time.UnixMicro(micros).UTC()
 		}
 		list = append(list, e)
 	}
@@ -247,4 +243,20 @@ func (r *Registry) AsOf(ctx context.Context, idb bun.IDB, kindName, id string, a
 		return Transition{}, fmt.Errorf("%w: %s %s at %s", ErrNotFound, kindName, id, at.UTC().Format(time.RFC3339))
 	}
 	return list[0], nil
+}
+
+// Hold locks an entity until the end of the transaction and gives its
+// transitions after a version, oldest first. A change that is under way when
+// it is called is either among them or will be later than the engine's now.
+func (r *Registry) Hold(ctx context.Context, tx bun.Tx, kindName, id string, after int64) ([]Transition, error) {
+	var version []int64
+	q := tx.NewSelect().Model((*entityRow)(nil)).Column("version").Where("kind = ? AND id = ?", kindName, id)
+	if err := r.db.ForUpdate(q, false).Scan(ctx, &version); err != nil {
+		return nil, err
+	}
+	var rows []transitionRow
+	if err := tx.NewSelect().Model(&rows).Where("kind = ? AND entity_id = ? AND version > ?", kindName, id, after).Order("version").Scan(ctx); err != nil {
+		return nil, err
+	}
+	return r.transitionsOf(rows)
 }

@@ -156,7 +156,7 @@ func decode[S any](v View) (S, error) {
 		return s, err
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
-		return s, fmt.Errorf("a recorded state does not fit its kind any more: %w", err)
+		return s, fmt.Errorf("the state does not fit its kind: %w", err)
 	}
 	return s, nil
 }

@@ -220,6 +220,7 @@ func (r *Registry) record(ctx context.Context, tx bun.Tx, at time.Time, ops []*o
 			return &failure{o, err}
 		}
 		if transition != nil {
+			o.row = row
 			rows = append(rows, row)
 			transitions = append(transitions, *transition)
 		}

@@ -148,3 +148,27 @@ func (p *parser) texts(n yamlx.Node) []string {
 	}
 	return list
 }
+
+// SameButDurations says whether two rules, as their Texts, differ in nothing
+// but how long their triggers hold.
+func SameButDurations(a, b string) bool {
+	return withoutDurations(a) == withoutDurations(b)
+}
+
+func withoutDurations(text string) string {
+	var rule map[string]any
+	if json.Unmarshal([]byte(text), &rule) != nil {
+		return text
+	}
+	list, _ := rule["triggers"].([]any)
+	for _, one := range list {
+		if trigger, ok := one.(map[string]any); ok {
+			delete(trigger, "for")
+		}
+	}
+	b, err := json.Marshal(rule)
+	if err != nil {
+		return text
+	}
+	return string(b)
+}

@@ -12,23 +12,31 @@ import (
 	"github.com/flightrules/flightrules/triggers"
 )
 
-// stepKinds are the steps that the engine does itself; every other key is a
-// registered action.
-var stepKinds = map[string]func(s *scope, m *yamlx.Map, at yamlx.Node, path string) Do{
-	"log":    (*scope).log,
-	"set":    (*scope).set,
-	"wait":   (*scope).wait,
-	"choose": (*scope).choose,
-	"update": (*scope).update,
-	"emit":   (*scope).emit,
+// engineSteps are the keys of the steps that the engine does itself; every
+// other key is a registered action.
+var engineSteps = []string{"log", "set", "wait", "choose", "update", "emit"}
+
+// engineStep parses what stands under one of engineSteps.
+func (s *scope) engineStep(key string, m *yamlx.Map, at yamlx.Node, path string) Do {
+	switch key {
+	case "log":
+		return s.log(m, at)
+	case "set":
+		return s.set(at)
+	case "wait":
+		return s.wait(at)
+	case "choose":
+		return s.choose(m, at, path)
+	case "update":
+		return s.update(at)
+	default:
+		return s.emit(at)
+	}
 }
 
 // stepKeys are the keys by which a step can say what it does.
 func (p *parser) stepKeys() []string {
-	var keys []string
-	for key := range stepKinds {
-		keys = append(keys, key)
-	}
+	keys := slices.Clone(engineSteps)
 	for _, a := range p.Actions.List() {
 		keys = append(keys, a.Name)
 	}
@@ -73,7 +81,7 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 		}
 	}
 	for _, key := range m.Keys() {
-		parse, ours := stepKinds[key]
+		ours := slices.Contains(engineSteps, key)
 		a, registered := s.Actions.Lookup(key)
 		if !ours && !registered {
 			continue
@@ -85,7 +93,7 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 		}
 		step.Action = key
 		if ours {
-			step.Do = parse(s, m, node, path)
+			step.Do = s.engineStep(key, m, node, path)
 		} else {
 			step.Do = s.act(a, node)
 		}
@@ -114,7 +122,7 @@ func (s *scope) noAction(n yamlx.Node, m *yamlx.Map) {
 	s.ps.Add(n, "a step must say what it does", "it has one of these keys: "+strings.Join(s.stepKeys(), ", "))
 }
 
-func (s *scope) log(m *yamlx.Map, n yamlx.Node, _ string) Do {
+func (s *scope) log(m *yamlx.Map, n yamlx.Node) Do {
 	do := Log{Text: s.template(n), Level: "info"}
 	if level := m.Take("level"); !level.IsZero() {
 		do.Level = s.text(level)
@@ -125,14 +133,14 @@ func (s *scope) log(m *yamlx.Map, n yamlx.Node, _ string) Do {
 	return do
 }
 
-func (s *scope) set(_ *yamlx.Map, n yamlx.Node, _ string) Do {
+func (s *scope) set(n yamlx.Node) Do {
 	if _, ok := n.Map(s.ps); !ok {
 		return nil
 	}
 	return SetVars{Values: s.tree(n)}
 }
 
-func (s *scope) wait(_ *yamlx.Map, n yamlx.Node, _ string) Do {
+func (s *scope) wait(n yamlx.Node) Do {
 	if n.IsMap() {
 		m, _ := n.Map(s.ps)
 		until := m.Require(s.ps, "until")
@@ -189,7 +197,7 @@ func (s *scope) choose(m *yamlx.Map, n yamlx.Node, path string) Do {
 	return do
 }
 
-func (s *scope) update(_ *yamlx.Map, n yamlx.Node, _ string) Do {
+func (s *scope) update(n yamlx.Node) Do {
 	m, ok := n.Map(s.ps)
 	if !ok {
 		return nil
@@ -220,7 +228,7 @@ func (s *scope) update(_ *yamlx.Map, n yamlx.Node, _ string) Do {
 	return do
 }
 
-func (s *scope) emit(_ *yamlx.Map, n yamlx.Node, _ string) Do {
+func (s *scope) emit(n yamlx.Node) Do {
 	m, ok := n.Map(s.ps)
 	if !ok {
 		return nil

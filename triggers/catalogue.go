@@ -77,7 +77,7 @@ type EventSpec struct {
 }
 
 // Handle is a type of event whose payloads are of type P.
-type Event[P any] struct{ name string }
+type Handle[P any] struct{ name string }
 
 // Name is the name of the event.
 func (h *Handle[P]) Name() string { return h.name }

@@ -206,7 +206,7 @@ func (d *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) 
 			}
 			return nil
 		}
-		if attempt == maxAttempts || !conflict(err) {
+		if attempt == maxAttempts || !Conflict(err) {
 			return err
 		}
 		select {
@@ -223,8 +223,9 @@ func Savepoint(ctx context.Context, tx bun.Tx, fn func(ctx context.Context, tx b
 	return tx.RunInTx(ctx, nil, fn)
 }
 
-// conflict says whether err is one that a repeated transaction may not meet.
-func conflict(err error) bool {
+// Conflict says whether err is one that a repeated transaction may not meet: a
+// lost deadlock or serialization conflict.
+func Conflict(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code == "40001" || pgErr.Code == "40P01" // serialization failure, deadlock
 	}

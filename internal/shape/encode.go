@@ -27,6 +27,9 @@ func Encode(v any) any {
 	case time.Duration:
 		return duration.Format(v)
 	case map[string]any:
+		if v == nil {
+			return nil
+		}
 		out := make(map[string]any, len(v))
 		for key, value := range v {
 			out[key] = Encode(value)

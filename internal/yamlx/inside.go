@@ -32,7 +32,10 @@ func (n Node) inside(offset int) (line, column int, ok bool) {
 	default:
 		ok = c.findPlain(n.n.Value, offset)
 	}
-	return c.line + 1, utf8.RuneCountInString(c.text()[:min(c.offset, len(c.text()))]) + 1, ok
+	if !ok {
+		return 0, 0, false
+	}
+	return c.line + 1, utf8.RuneCountInString(c.text()[:min(c.offset, len(c.text()))]) + 1, true
 }
 
 // cursor is a place in the source; both numbers count from 0, the offset in bytes.
@@ -129,13 +132,18 @@ func (c *cursor) findQuoted(value string, offset int, next func() (string, bool)
 	}
 }
 
-// fold passes over the end of a line inside quotes, with the blanks around it and empty lines, and over the blank or
-// the line breaks that stand for it in the value.
+// fold passes over the end of a line inside quotes, with the blanks around it and empty lines, and over what stands for
+// it in the value: a blank for one line break, and for more of them one line break less.
 func (c *cursor) fold(value string, done *int) {
+	breaks := 0
 	for strings.TrimSpace(c.rest()) == "" && c.nextLine() {
-		if *done < len(value) && (value[*done] == ' ' || value[*done] == '\n') {
+		breaks++
+		if strings.HasPrefix(value[*done:], "\n") {
 			*done++
 		}
+	}
+	if breaks == 1 && strings.HasPrefix(value[*done:], " ") {
+		*done++
 	}
 }
 

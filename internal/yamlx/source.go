@@ -7,9 +7,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Source returns the text of the node as it is written, from its first line to its last with everything between, moved
-// left so that the node begins in the first column. Comments behind the node are not part of it. There is no line break
-// at the end.
+// Source returns the text of the node as it is written, from its start to the end of its last line with everything
+// between, and without the indentation that its lines share. Comments on the lines behind the node are not part of it.
+// It ends with a line break.
 func (n Node) Source() string {
 	if n.IsZero() {
 		return ""
@@ -25,7 +25,7 @@ func (n Node) Source() string {
 	for _, line := range rest {
 		lines = append(lines, strings.TrimRight(line[min(indent, indentOf(line)):], " \t"))
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // lastLine returns the number of the last line that belongs to the node: up to the next node, without the comments and
@@ -36,7 +36,7 @@ func (n Node) lastLine() int {
 	leaf := f.order[end]
 	last := len(f.lines)
 	if end+1 < len(f.order) {
-		last = f.order[end+1].Line - 1
+		last = min(last, f.order[end+1].Line-1)
 	}
 	inText := leaf.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	textIndent := 0
@@ -52,7 +52,7 @@ func (n Node) lastLine() int {
 		}
 		last--
 	}
-	return max(last, leaf.Line)
+	return min(max(last, leaf.Line), len(f.lines)) // yaml.v3 puts empty values at the end of a file behind it
 }
 
 // blockIndent returns the indentation of a block text (| or >), and the index in lines of its first line.

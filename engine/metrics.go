@@ -1,0 +1,36 @@
+package engine
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics count what the engine does.
+type Metrics struct {
+	routed    prometheus.Counter
+	decisions *prometheus.CounterVec // by rule and outcome
+	runs      *prometheus.CounterVec // ended, by rule and status
+	failures  *prometheus.CounterVec // of background work, by part
+}
+
+// NewMetrics makes the counters and registers them, unless in is nil.
+func NewMetrics(in prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		routed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flightrules_routed_total", Help: "Transitions and emitted events that were routed to the rules.",
+		}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flightrules_decisions_total", Help: "Decisions about matches.",
+		}, []string{"rule", "outcome"}),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flightrules_runs_total", Help: "Runs that have ended.",
+		}, []string{"rule", "status"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flightrules_background_failures_total", Help: "Failures of background work, which is tried again.",
+		}, []string{"part"}),
+	}
+	if in != nil {
+		in.MustRegister(m.routed, m.decisions, m.runs, m.failures)
+	}
+	return m
+}
+
+// Failed counts a failure of a part of the background work.
+func (m *Metrics) Failed(part string, _ error) { m.failures.WithLabelValues(part).Inc() }

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/outbox"
+	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+// routeBatch bounds what one transaction routes. More of it saves commits and
+// holds the routing lock for longer.
+const routeBatch = 256
+
+// routingFailed is the event in the place of one that could not be routed.
+const routingFailed = "engine.routing_failed"
+
+// router takes what is recorded and not yet routed, oldest first, and writes
+// down everything that follows from it. One node of a cluster routes at a
+// time, so that windows, dwells and modes need no locks of their own.
+type router struct {
+	*Engine
+	elsewhere bool // another node held the lock at the last step
+}
+
+// Step routes a batch, or fires the dwells that are due when nothing is left.
+func (r *router) Step(ctx context.Context) (more bool, err error) {
+	if r.set.Load() == nil {
+		return false, nil
+	}
+	var b *batch
+	err = r.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		b, more = nil, false
+		got, err := r.DB.TryLock(ctx, tx, "route")
+		if r.elsewhere = !got; err != nil || !got {
+			return err
+		}
+		b = r.newBatch()
+		if r.reconciled.Load() != b.set {
+			if err := b.reconcile(ctx, tx); err != nil {
+				return err
+			}
+		}
+		notes, err := outbox.Oldest(ctx, tx, routeBatch)
+		if err != nil {
+			return err
+		}
+		if err := b.route(ctx, tx, notes); err != nil {
+			return err
+		}
+		fired := 0
+		if len(notes) < routeBatch {
+			if fired, err = b.fireDue(ctx, tx); err != nil {
+				return err
+			}
+		}
+		more = len(notes) > 0 || fired > 0
+		if err := b.write(ctx, tx); err != nil {
+			return err
+		}
+		return outbox.Done(ctx, tx, notes)
+	})
+	if err != nil {
+		return false, err
+	}
+	if b != nil {
+		b.committed()
+	}
+	return more, nil
+}
+
+// Next is when the first dwell is due. While another node routes, it does that
+// too; this one looks again soon in case it dies.
+func (r *router) Next(ctx context.Context) (time.Time, error) {
+	next, err := timer.Next(ctx, r.DB.Read(), dwellTimer)
+	if err == nil && r.elsewhere && !next.IsZero() {
+		next = later(next, r.Now().Add(250*time.Millisecond))
+	}
+	return next, err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// route works out what follows from each note, in order.
+func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note) error {
+	var seqs []int64
+	var ids []string
+	for _, n := range notes {
+		if n.TransitionSeq != 0 {
+			seqs = append(seqs, n.TransitionSeq)
+		} else {
+			ids = append(ids, n.EventID)
+		}
+	}
+	transitions, err := b.transitions(ctx, tx, seqs)
+	if err != nil {
+		return err
+	}
+	emitted, err := eventsByID(ctx, tx, ids)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		if t, ok := transitions[n.TransitionSeq]; ok {
+			err = b.transition(ctx, tx, t)
+		} else if e, ok := emitted[n.EventID]; ok {
+			err = b.event(ctx, tx, e, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	b.routed = len(notes)
+	return nil
+}
+
+// transitions reads transitions by seq. One that cannot be read any more is
+// left out with an event that says so: it must not hold up all that follow.
+func (b *batch) transitions(ctx context.Context, tx bun.Tx, seqs []int64) (map[int64]entities.Transition, error) {
+	found := make(map[int64]entities.Transition, len(seqs))
+	list, err := b.Entities.BySeq(ctx, tx, seqs...)
+	if errors.Is(err, entities.ErrInvalid) {
+		list = nil
+		for _, seq := range seqs {
+			one, err := b.Entities.BySeq(ctx, tx, seq)
+			switch {
+			case errors.Is(err, entities.ErrInvalid):
+				b.failed(seq, err)
+			case err != nil:
+				return nil, err
+			default:
+				list = append(list, one...)
+			}
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	for _, t := range list {
+		found[t.Seq] = t
+	}
+	return found, nil
+}
+
+// transition derives the events of a change and decides about each, and about
+// the change itself where a rule waits for it.
+func (b *batch) transition(ctx context.Context, tx bun.Tx, t entities.Transition) error {
+	for _, d := range b.Events.Derive(t) {
+		e := triggers.Event{
+			ID: newID(), Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
+		}
+		if d.Name == triggers.DeriverFailed {
+			b.Log.Error("a deriver failed", "kind", t.Kind, "entity", t.ID, "transition", t.Seq, "failure", string(d.Payload))
+			b.Metrics.Failed("derivers", nil)
+		}
+		b.record(e)
+		if err := b.event(ctx, tx, e, false); err != nil {
+			return err
+		}
+	}
+	name := triggers.ChangedEvent(t.Kind)
+	if !b.set.Listens(name) {
+		return nil
+	}
+	return b.event(ctx, tx, triggers.Event{
+		ID: newID(), Name: name, At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
+	}, true)
+}
+
+var emptyObject = []byte("{}")
+
+// failed records that a transition could not be routed.
+func (b *batch) failed(seq int64, cause error) {
+	b.Log.Error("a transition could not be routed", "transition", seq, "error", cause)
+	b.Metrics.Failed("router", cause)
+	b.events = append(b.events, journal.Event{
+		ID: newID(), Name: routingFailed, Payload: db.ToJSON(map[string]any{"transition_seq": seq, "error": cause.Error()}),
+		TransitionSeq: seq, Actor: entities.System, At: b.at(),
+	})
+}
+
+// newID is a new id that sorts by time.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+func eventsByID(ctx context.Context, idb bun.IDB, ids []string) (map[string]triggers.Event, error) {
+	found := make(map[string]triggers.Event, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	var rows []journal.Event
+	if err := idb.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		found[row.ID] = eventOf(row)
+	}
+	return found, nil
+}
+
+// eventOf is a stored event as rules see it, but for its change.
+func eventOf(row journal.Event) triggers.Event {
+	return triggers.Event{
+		ID: row.ID, Name: row.Name, At: row.At.Time, Kind: row.Kind, EntityID: row.EntityID, Payload: row.Payload,
+		Cause: entities.Cause{Actor: row.Actor, RunID: row.RunID, Depth: row.Depth},
+	}
+}
+
+// event reads an event with its change.
+func (e *Engine) event(ctx context.Context, idb bun.IDB, id string) (triggers.Event, error) {
+	row, err := journal.EventByID(ctx, idb, id)
+	if err != nil {
+		return triggers.Event{}, err
+	}
+	event := eventOf(row)
+	if row.TransitionSeq != 0 {
+		list, err := e.Entities.BySeq(ctx, idb, row.TransitionSeq)
+		if err != nil {
+			return event, err
+		}
+		if len(list) == 0 {
+			return event, fmt.Errorf("the transition %d of event %s is gone", row.TransitionSeq, id)
+		}
+		event.Change = &list[0]
+	}
+	return event, nil
+}

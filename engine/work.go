@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/internal/db"
+)
+
+// errLeaseLost ends the execution of a run that another node has taken over:
+// whatever this one still wanted to write about it is not written.
+var errLeaseLost = errors.New("the lease of the run was lost")
+
+// worker claims runs that are ready, and executes each in its own goroutine.
+type worker struct {
+	*Engine
+	slots chan struct{}
+	busy  sync.WaitGroup
+}
+
+func (w *worker) init(e *Engine) {
+	w.Engine = e
+	w.slots = make(chan struct{}, e.Workers)
+}
+
+// wait returns when no run is being executed.
+func (w *worker) wait() { w.busy.Wait() }
+
+// Step claims as many runs as there are free workers.
+func (w *worker) Step(ctx context.Context) (more bool, err error) {
+	free := cap(w.slots) - len(w.slots)
+	if free == 0 {
+		return false, nil // the worker that becomes free looks again
+	}
+	runs, err := w.claim(ctx, free)
+	if err != nil {
+		return false, err
+	}
+	for _, run := range runs {
+		w.slots <- struct{}{}
+		work := func() {
+			defer func() {
+				<-w.slots
+				w.DB.Hint(journal.Topic)
+			}()
+			w.execute(ctx, run)
+		}
+		if w.Inline {
+			work()
+		} else {
+			w.busy.Go(work)
+		}
+	}
+	return len(runs) > 0, nil
+}
+
+// Next is when the first lease runs out: its node may be dead.
+func (w *worker) Next(ctx context.Context) (time.Time, error) {
+	var first db.Time
+	err := w.DB.Read().NewSelect().Model((*journal.Run)(nil)).ColumnExpr("MIN(lease_until)").
+		Where("lease_until IS NOT NULL AND lease_node <> ?", w.Node).Scan(ctx, &first)
+	return first.Time, err
+}
+
+// claim takes runs that are ready, and those whose lease ran out.
+func (w *worker) claim(ctx context.Context, limit int) ([]journal.Run, error) {
+	ready, err := w.claimable(ctx, w.DB.Read(), 1)
+	if err != nil || len(ready) == 0 {
+		return nil, err // looking costs no write
+	}
+	var runs []journal.Run
+	err = w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		runs = nil
+		ids, err := w.claimable(ctx, tx, limit)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		now := w.Now()
+		_, err = tx.NewUpdate().Model(&runs).
+			Set("status = ?, ready = ?, lease_node = ?, lease_until = ?, epoch = epoch + 1, started_at = COALESCE(started_at, ?)",
+				journal.RunRunning, false, w.Node, db.At(now.Add(w.Lease)), db.At(now)).
+			Where("id IN (?)", bun.List(ids)).Returning("*").Exec(ctx)
+		return err
+	})
+	return runs, err
+}
+
+func (w *worker) claimable(ctx context.Context, idb bun.IDB, limit int) ([]string, error) {
+	var ids []string
+	_, locking := idb.(bun.Tx)
+	pick := func(order, where string, args ...any) error {
+		if len(ids) >= limit {
+			return nil
+		}
+		q := idb.NewSelect().Model((*journal.Run)(nil)).Column("id").Where(where, args...).OrderExpr(order).Limit(int64(limit - len(ids)))
+		if locking {
+			q = w.DB.ForUpdate(q, true)
+		}
+		var some []string
+		err := q.Scan(ctx, &some)
+		ids = append(ids, some...)
+		return err
+	}
+	return ids, errors.Join(
+		pick("created_at, id", "ready"),
+		pick("lease_until", "lease_until < ?", db.At(w.Now())),
+	)
+}
+
+// renew keeps the leases of this node's runs until ctx ends.
+func (w *worker) renew(ctx context.Context) error {
+	ticker := time.NewTicker(w.Lease / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if len(w.slots) == 0 {
+			continue
+		}
+		err := w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("lease_until = ?", db.At(w.Now().Add(w.Lease))).
+				Where("lease_node = ? AND lease_until IS NOT NULL", w.Node).Exec(ctx)
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			w.Log.Error("the leases of runs could not be renewed", "error", err)
+			w.Metrics.Failed("leases", err)
+		}
+	}
+}
+
+// execute walks a claimed run until it ends, waits, or is lost. What goes wrong
+// outside of its steps (the database is away, the process ends) leaves it to
+// whoever finds its lease run out.
+func (e *Engine) execute(ctx context.Context, run journal.Run) {
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		return e.walk(ctx, run)
+	}()
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	e.Log.Error("the execution of a run was broken off and will be taken up again", "run", run.ID, "rule", run.Rule, "error", err)
+	e.Metrics.Failed("runs", err)
+}
+
+// wakeTimer is the kind of the timers of waiting runs; the key is the run.
+const wakeTimer = "run.wake"
+
+// wake makes runs ready whose time has come. Runs are locked before timers, as
+// everywhere.
+func (e *Engine) wake(ctx context.Context, due []timer.Timer) error {
+	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		ids := make([]string, len(due))
+		for i, t := range due {
+			ids[i] = t.Key
+		}
+		if _, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?", true).
+			Where("id IN (?) AND status = ?", bun.List(ids), journal.RunWaiting).Exec(ctx); err != nil {
+			return err
+		}
+		for _, t := range due {
+			if _, err := timer.Take(ctx, tx, t); err != nil {
+				return err
+			}
+		}
+		db.HintAfter(ctx, journal.Topic)
+		return nil
+	})
+}

@@ -1,0 +1,188 @@
+// Package app wires the parts into one whole and brings it up and down: the
+// database, the registries, the plugins, the engine, the rules, and what is
+// served of them.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flightrules/flightrules/engine"
+	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/yamlx"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/rules"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+// Config says what an engine is made of. DB is wanted; the rest has defaults.
+type Config struct {
+	DB      string // sqlite:PATH or postgres://...
+	NoSync  bool   // see db.Options
+	Dir     string // of the rules; "": none
+	Files   fs.FS  // the rules, where they are not in Dir
+	Node    string // prefix of the node's name; default: the host's name
+	Plugins []plugins.Plugin
+
+	Now    func() time.Time // default: the wall clock
+	Log    *slog.Logger     // default: discard
+	Lease  time.Duration    // see engine.Options
+	Inline bool             // see engine.Options
+
+	Metrics *prometheus.Registry // may be nil
+}
+
+// Core is an engine with its plugins on a migrated database, ready to be
+// driven. Nothing runs by itself yet.
+type Core struct {
+	DB       *db.DB
+	Entities *entities.Registry
+	Events   *triggers.Catalogue
+	Actions  *action.Set
+	Timers   *timer.Timers
+	Compiler *rules.Compiler
+	Engine   *engine.Engine
+	Plugins  *plugins.Set
+	Now      func() time.Time
+	Log      *slog.Logger
+	Node     string
+
+	config   Config
+	problems atomic.Pointer[[]yamlx.Problem]
+}
+
+// Clock is the wall clock in the precision of the database.
+func Clock() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// Open opens and migrates the database and brings up the plugins. With rules
+// that have problems the error is a *yamlx.Error. Close it in any case but an
+// error. migrations are those of whoever serves the engine.
+func Open(ctx context.Context, c Config, migrations ...db.Migrations) (core *Core, err error) {
+	core = assemble(c)
+	if core.DB, err = db.Open(ctx, c.DB, db.Options{NoSync: c.NoSync}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, core.DB.Close())
+			core = nil
+		}
+	}()
+	if err := core.wire(); err != nil {
+		return core, err
+	}
+	sets := append(engine.Migrations(), migrations...)
+	if err := core.DB.Migrate(ctx, append(sets, core.Plugins.Migrations()...)...); err != nil {
+		return core, err
+	}
+	if err := core.Plugins.Init(ctx); err != nil {
+		return core, err
+	}
+	if err := core.Load(); err != nil {
+		return core, err
+	}
+	return core, core.Engine.Recover(ctx)
+}
+
+func assemble(c Config) *Core {
+	if c.Now == nil {
+		c.Now = Clock
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Node == "" {
+		c.Node, _ = os.Hostname() // without one the random part is enough
+	}
+	return &Core{
+		Now: c.Now, Log: c.Log, config: c,
+		// The name is new at each start, so that what an earlier process left
+		// leased is never taken for this one's.
+		Node: c.Node + "-" + uuid.NewString()[:8],
+	}
+}
+
+// wire makes the parts, in the order of their layers.
+func (c *Core) wire() error {
+	var in prometheus.Registerer
+	if c.config.Metrics != nil {
+		in = c.config.Metrics
+	}
+	metrics := engine.NewMetrics(in)
+	c.Timers = timer.New(c.DB, c.Now, c.Log, metrics.Failed)
+	c.Entities = entities.NewRegistry(c.DB, c.Now, c.Log, c.Timers)
+	c.Events = triggers.NewCatalogue(c.Entities)
+	c.Actions = action.NewSet()
+	c.Compiler = &rules.Compiler{Events: c.Events, Actions: c.Actions}
+	c.Engine = engine.New(engine.Options{
+		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
+		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
+	})
+	for table, note := range map[string]string{
+		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
+		"events": "what changes meant; follows from the transitions", "decisions": "what became of matches",
+		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules that something began with",
+		"migrations": "which migrations were applied",
+	} {
+		if err := c.Entities.DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
+			return err
+		}
+	}
+	var err error
+	c.Plugins, err = plugins.NewSet(plugins.Services{
+		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Actions: c.Actions,
+		Now: c.Now, Log: c.Log, Node: c.Node,
+	}, c.config.Plugins...)
+	return err
+}
+
+// Load reads the rules again and swaps them as a whole. With problems the set
+// in force stays, and they are kept for Problems.
+func (c *Core) Load() error {
+	files := c.config.Files
+	if files == nil {
+		if c.config.Dir == "" {
+			c.Engine.SetRules(rules.NewSet(nil))
+			return nil
+		}
+		files = os.DirFS(c.config.Dir)
+	}
+	set, err := c.Compiler.Load(files, c.config.Dir)
+	if err != nil {
+		found := []yamlx.Problem{{File: c.config.Dir, Message: err.Error()}}
+		var list *yamlx.Error
+		if errors.As(err, &list) {
+			found = list.Problems
+		}
+		c.problems.Store(&found)
+		return fmt.Errorf("load rules: %w", err)
+	}
+	c.problems.Store(nil)
+	c.Engine.SetRules(set)
+	return nil
+}
+
+// Problems are those of the last load, nil when its rules are in force.
+func (c *Core) Problems() []yamlx.Problem {
+	if p := c.problems.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Close closes the plugins and the database.
+func (c *Core) Close(ctx context.Context) error {
+	return errors.Join(c.Plugins.Close(ctx), c.DB.Close())
+}

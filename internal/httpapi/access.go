@@ -1,0 +1,114 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/plugins"
+)
+
+// anyone is the role of an operation that asks for no token. Its name is not
+// one that a plugin would write by mistake.
+const anyone plugins.Role = "\x00anyone"
+
+// ranks order the roles; what is not here ranks below all.
+var ranks = map[plugins.Role]int{plugins.Viewer: 1, plugins.Operator: 2, plugins.Admin: 3}
+
+// allows says whether a role may do what another one may.
+func allows(has, want plugins.Role) bool { return ranks[has] >= ranks[want] && ranks[has] > 0 }
+
+// wanted is the role that an operation wants; one that does not say is for
+// admins.
+func wanted(op *huma.Operation) plugins.Role {
+	role, _ := op.Metadata[plugins.RoleKey].(plugins.Role)
+	if role != anyone && ranks[role] == 0 {
+		return plugins.Admin
+	}
+	return role
+}
+
+type tokenKey struct{}
+
+// identify finds out whose the request is. What it changes bears their name.
+func (s *Server) identify(ctx huma.Context, next func(huma.Context)) {
+	if wanted(ctx.Operation()) == anyone {
+		next(ctx)
+		return
+	}
+	token, problem := s.admit(ctx.Context(), ctx.Header("Authorization"), ctx.RemoteAddr())
+	if problem != nil {
+		refuse(ctx, problem)
+		return
+	}
+	inner := context.WithValue(ctx.Context(), tokenKey{}, token)
+	next(huma.WithContext(ctx, entities.WithCause(inner, entities.Cause{Actor: "token:" + token.Name})))
+}
+
+// permit turns away who lacks the role.
+func (s *Server) permit(ctx huma.Context, next func(huma.Context)) {
+	want := wanted(ctx.Operation())
+	token, _ := ctx.Context().Value(tokenKey{}).(Token)
+	if want != anyone && !allows(token.Role, want) {
+		refuse(ctx, forbidden(token.Role, want))
+		return
+	}
+	next(ctx)
+}
+
+// guard is identify and permit for pages that are no operations.
+func (s *Server) guard(want plugins.Role, h http.HandlerFunc) http.HandlerFunc {
+	return s.contain(func(w http.ResponseWriter, r *http.Request) {
+		token, problem := s.admit(r.Context(), r.Header.Get("Authorization"), r.RemoteAddr)
+		if problem == nil && !allows(token.Role, want) {
+			problem = forbidden(token.Role, want)
+		}
+		if problem != nil {
+			problem.write(w)
+			return
+		}
+		h(w, r)
+	})
+}
+
+// admit finds the token of a request. A good one is always let in, also from
+// an address that has failed often: behind a proxy everybody has one address,
+// and a stranger must not be able to lock them all out.
+func (s *Server) admit(ctx context.Context, header, remote string) (Token, *Problem) {
+	scheme, plain, _ := strings.Cut(header, " ")
+	if strings.EqualFold(scheme, "Bearer") && plain != "" {
+		token, err := s.tokens.Authenticate(ctx, strings.TrimSpace(plain))
+		if err == nil {
+			return token, nil
+		}
+		if !errors.Is(err, ErrUnauthenticated) {
+			return Token{}, unexpected(ctx, http.StatusServiceUnavailable, err)
+		}
+	}
+	if wait := s.refusals.take(remote); wait > 0 {
+		return Token{}, newProblem(http.StatusTooManyRequests, "", "too many requests without a valid token came from this address").
+			with("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+	}
+	s.Log.Warn("a request without a valid token was refused", "remote", remote, "token", header != "")
+	if header == "" {
+		return Token{}, newProblem(http.StatusUnauthorized, "", "a token is wanted: send Authorization: Bearer TOKEN").
+			with("WWW-Authenticate", `Bearer realm="flightrules"`)
+	}
+	return Token{}, newProblem(http.StatusUnauthorized, "", ErrUnauthenticated.Error()).
+		with("WWW-Authenticate", `Bearer realm="flightrules", error="invalid_token"`)
+}
+
+func forbidden(has, want plugins.Role) *Problem {
+	return newProblem(http.StatusForbidden, "", "this wants the role "+string(want)+", and the token has the role "+string(has))
+}
+
+// refuse answers in the place of an operation.
+func refuse(ctx huma.Context, p *Problem) {
+	_, w := humago_unwrap(ctx)
+	p.write(w)
+}

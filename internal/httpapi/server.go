@@ -1,0 +1,170 @@
+// Package httpapi is the HTTP side of the engine: the API with its OpenAPI
+// document, access by bearer tokens, the audit table, and what machines ask
+// about health.
+//
+// Every operation, those of plugins included, passes the same gates in the
+// same order: who is it, note the write, may they. Nothing but /healthz answers
+// without a token.
+package httpapi
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/yamlx"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/rules"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+// Config is what a Server shows and works on. All of it is wanted but
+// LoadProblems, Ready, Operations, Mounts and Registry.
+type Config struct {
+	DB       *db.DB
+	Entities *entities.Registry
+	Events   *triggers.Catalogue
+	Actions  *action.Set
+	Rules    func() *rules.Set // the set in force
+	Compiler *rules.Compiler
+	// LoadProblems are those of the last load that was refused; none when the
+	// set in force is what the files say.
+	LoadProblems func() []yamlx.Problem
+	// Emit writes a custom event to the log and has it routed. An event with
+	// an ID that is there already is left as it is and comes back with created
+	// false.
+	Emit func(ctx context.Context, e Emitted) (event journal.Event, created bool, err error)
+
+	Ready      []Check          // for /readyz
+	Operations []func(huma.API) // of plugins
+	Mounts     []plugins.Mount  // of plugins; their access is their own
+
+	Version  string
+	Now      func() time.Time
+	Log      *slog.Logger
+	Registry *prometheus.Registry // for /metrics; nil: there is no such page
+}
+
+// Emitted is an event that comes from outside. Kind and EntityID are "" for
+// one that is about no entity; Payload is one JSON value, nil for none.
+type Emitted struct {
+	ID       string
+	Name     string
+	Kind     string
+	EntityID string
+	Payload  json.RawMessage
+}
+
+// Check is one thing that must be well for the engine to do its work.
+type Check struct {
+	Name string
+	Run  func(ctx context.Context) error
+}
+
+// Server answers HTTP requests. It is safe for concurrent use.
+type Server struct {
+	Config
+
+	tokens   *Tokens
+	refusals *refusals
+	mux      *http.ServeMux
+	api      huma.API
+}
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Migrations are the tables of tokens and of the audit.
+func Migrations() db.Migrations {
+	sub, err := fs.Sub(files, "migrations")
+	if err != nil {
+		panic(err)
+	}
+	return db.Migrations{Owner: "httpapi", Files: sub}
+}
+
+// New makes a server on a migrated database. It declares its tables to the
+// registry, so there is one for each registry; mistakes in the wiring panic.
+func New(c Config) *Server {
+	installProblems()
+	s := &Server{
+		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: newRefusals(c.Now), mux: http.NewServeMux(),
+	}
+	for table, note := range map[string]string{
+		"tokens": "Who may use the HTTP API.",
+		"audit":  "Every write that came in by HTTP.",
+	} {
+		if err := c.Entities.DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
+			panic(fmt.Sprintf("httpapi: %v", err))
+		}
+	}
+	s.api = humago.New(routes{s}, document(c.Version))
+	s.api.UseMiddleware(s.identify, s.audit, s.permit)
+	s.operations()
+	for _, register := range c.Operations {
+		register(s.api)
+	}
+	s.pages()
+	return s
+}
+
+// Tokens are the tokens by which the server knows its callers.
+func (s *Server) Tokens() *Tokens { return s.tokens }
+
+// Handler answers every request.
+func (s *Server) Handler() http.Handler { return s.mux }
+
+// HTTPServer is an http.Server around Handler with bounds on headers and on
+// idle connections. It has none on writing, which would end WebSockets; bodies
+// are bounded where they are read.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}
+}
+
+// operations registers what the engine itself offers.
+func (s *Server) operations() {
+	s.healthOperations()
+	s.kindOperations()
+	s.entityOperations()
+	s.transitionOperations()
+	s.eventOperations()
+	s.decisionOperations()
+	s.runOperations()
+	s.ruleOperations()
+	s.catalogueOperations()
+	s.tokenOperations()
+}
+
+// pages adds what is no operation of the API.
+func (s *Server) pages() {
+	s.mux.HandleFunc("GET /openapi.json", s.guard(plugins.Viewer, s.openapi()))
+	s.mux.HandleFunc("GET /docs", s.guard(plugins.Viewer, s.docs()))
+	if s.Registry != nil {
+		metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelError)})
+		s.mux.HandleFunc("GET /metrics", s.guard(plugins.Viewer, metrics.ServeHTTP))
+	}
+	for _, m := range s.Mounts {
+		s.mux.Handle(m.Pattern, s.mounted(m.Handler))
+	}
+	s.mux.HandleFunc("/", s.guard(plugins.Viewer, s.nothing))
+}
