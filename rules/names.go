@@ -64,23 +64,32 @@ func (n names) gather(v any) {
 
 // duplicates reports step ids that are used twice.
 func (p *parser) duplicates(actions yamlx.Node) {
-	seen := map[string]int{}
+	lines := map[string]int{}
 	var visit func(yamlx.Node)
 	visit = func(n yamlx.Node) {
-		n.Each(visit)
+		if n.IsList() {
+			for _, one := range n.Children() {
+				visit(one)
+			}
+			return
+		}
 		if !n.IsMap() {
 			return
 		}
-		id := n.At("id")
-		if text, ok := plain(id).(string); ok && id.IsScalar() {
-			_, line, _ := id.Place()
-			if before, ok := seen[text]; ok {
-				p.ps.Add(id, fmt.Sprintf("duplicate step id %q", text), fmt.Sprintf("line %d has it already", min(before, line)))
-			}
-			seen[text] = line
+		for _, key := range nested {
+			visit(n.At(key))
 		}
+		id := n.At("id")
+		text, ok := plain(id).(string)
+		if !ok {
+			return
+		}
+		_, line, _ := id.Place()
+		if before, ok := lines[text]; ok {
+			p.ps.Add(id, fmt.Sprintf("duplicate step id %q", text), fmt.Sprintf("line %d has it already", before))
+			return
+		}
+		lines[text] = line
 	}
-	if !actions.IsZero() {
-		visit(actions)
-	}
+	visit(actions)
 }

@@ -288,7 +288,9 @@ func (s *scope) config(n yamlx.Node, form *shape.Shape) {
 		}
 		m.Done(s.ps)
 	case form.Type == shape.Map && n.IsMap(), form.Type == shape.List && n.IsList():
-		n.Each(func(value yamlx.Node) { s.config(value, form.Elem) })
+		for _, value := range n.Children() {
+			s.config(value, form.Elem)
+		}
 	case isTemplate(n):
 	default:
 		s.literal(n, form)

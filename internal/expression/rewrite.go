@@ -117,9 +117,15 @@ func (r *rewriter) builtin(node *ast.Node, n *ast.BuiltinNode) {
 			r.need(&n.Arguments[i])
 		}
 	}
-	if cost, ok := costs[n.Name]; ok {
-		replace(node, costed(builtin.Builtins[builtin.Index[n.Name]], cost), n.Arguments...)
+	cost, ok := costs[n.Name]
+	if !ok {
+		return
 	}
+	function := builtin.Builtins[builtin.Index[n.Name]]
+	if item, ok := ordered[n.Name]; ok {
+		function = &builtin.Function{Func: listed(item)}
+	}
+	replace(node, costed(function, cost), n.Arguments...)
 }
 
 // boolPredicates holds the loops whose body is a condition.

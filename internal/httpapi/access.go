@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -109,6 +110,10 @@ func forbidden(has, want plugins.Role) *Problem {
 
 // refuse answers in the place of an operation.
 func refuse(ctx huma.Context, p *Problem) {
-	_, w := humago_unwrap(ctx)
-	p.write(w)
+	for name := range p.headers {
+		ctx.SetHeader(name, p.headers.Get(name))
+	}
+	ctx.SetHeader("Content-Type", p.ContentType(""))
+	ctx.SetStatus(p.Status)
+	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // it fails only when the client is gone
 }

@@ -81,7 +81,7 @@ func (b *builder) shape(t reflect.Type) (*Shape, error) {
 	case reflect.Struct:
 		return b.object(t)
 	}
-	return nil, fmt.Errorf("a %s has no JSON form", t)
+	return nil, fmt.Errorf("%s has no JSON form", t)
 }
 
 // special returns the shape of the types that are not what their kind says, and nil for all others.
@@ -205,7 +205,7 @@ func (b *builder) field(f reflect.StructField) (Field, bool, error) {
 	}
 	if enum := f.Tag.Get("enum"); enum != "" {
 		if s.Type != String {
-			return Field{}, false, fmt.Errorf("the tag enum is for strings, not for a %s", s.Type)
+			return Field{}, false, fmt.Errorf("the tag enum is for strings, not for %s", s.Type)
 		}
 		s.Enum = strings.Split(enum, ",")
 	}

@@ -2,6 +2,7 @@ package yamlx
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,17 +13,19 @@ import (
 type Map struct {
 	node    Node
 	entries []entry
-	known   []string
+	index   map[string]int // of a key in entries
+	known   map[string]bool
 }
 
 type entry struct{ key, value Node }
 
 func newMap(n Node) *Map {
-	m := &Map{node: n}
+	m := &Map{node: n, index: make(map[string]int), known: make(map[string]bool)}
 	for _, pair := range n.written() {
 		key := Node{file: n.file}.resolve(pair[0])
 		below := n.below(key.n.Value)
 		key.path, key.label = below.path, below.label
+		m.index[key.n.Value] = len(m.entries)
 		m.entries = append(m.entries, entry{key: key, value: below.resolve(pair[1])})
 	}
 	return m
@@ -30,9 +33,7 @@ func newMap(n Node) *Map {
 
 // Take returns the value of a key and marks the key as known. It is absent when the map has no such key.
 func (m *Map) Take(key string) Node {
-	if !slices.Contains(m.known, key) {
-		m.known = append(m.known, key)
-	}
+	m.known[key] = true
 	return m.value(key)
 }
 
@@ -59,10 +60,8 @@ func (m *Map) Keys() []string {
 
 // KeyNode returns the key itself, for its place. It is absent when the map has no such key.
 func (m *Map) KeyNode(key string) Node {
-	for _, e := range m.entries {
-		if e.key.n.Value == key {
-			return e.key
-		}
+	if i, ok := m.index[key]; ok {
+		return m.entries[i].key
 	}
 	return m.node.below(key)
 }
@@ -72,24 +71,23 @@ func (m *Map) Node() Node { return m.node }
 
 // Done reports every key that was never taken.
 func (m *Map) Done(ps *Problems) {
+	known := slices.Sorted(maps.Keys(m.known))
 	for _, e := range m.entries {
 		key := e.key.n.Value
-		if slices.Contains(m.known, key) {
+		if m.known[key] {
 			continue
 		}
-		hint := Suggest(key, m.known)
-		if hint == "" && len(m.known) > 0 {
-			hint = "known keys: " + strings.Join(slices.Sorted(slices.Values(m.known)), ", ")
+		hint := Suggest(key, known)
+		if hint == "" && len(known) > 0 {
+			hint = "known keys: " + strings.Join(known, ", ")
 		}
 		ps.Add(e.key, fmt.Sprintf("unknown key %q", key), hint)
 	}
 }
 
 func (m *Map) value(key string) Node {
-	for _, e := range m.entries {
-		if e.key.n.Value == key {
-			return e.value
-		}
+	if i, ok := m.index[key]; ok {
+		return m.entries[i].value
 	}
 	return m.node.below(key)
 }

@@ -78,7 +78,7 @@ func (n Node) Each(f func(Node)) {
 		return
 	}
 	f(n)
-	for _, child := range n.children() {
+	for _, child := range n.Children() {
 		child.Each(f)
 	}
 }
@@ -103,7 +103,8 @@ func (n Node) At(path ...any) Node {
 	return n
 }
 
-func (n Node) children() []Node {
+// Children are the items of a list or the values of a map, in the order of the file.
+func (n Node) Children() []Node {
 	if !n.IsMap() {
 		return n.items()
 	}

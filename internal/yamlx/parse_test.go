@@ -44,6 +44,10 @@ func TestSyntaxErrorsHaveTheirLine(t *testing.T) {
 			`f.yaml:2:3: a quote that is opened here is not closed`,
 			`      - id: "x`,
 			`      ^`)},
+		{"a quote on the first line is not closed", lines("a: \"x", "b: y", "c: z"), lines(
+			`f.yaml:1:1: a quote that is opened here is not closed`,
+			`    a: "x`,
+			`    ^`)},
 		{"a text after a quoted one", lines("a: 1", "b: 'it's'", "c: 1"), lines(
 			`f.yaml:2:1: a key was expected here`,
 			`    b: 'it's'`,

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 )
 
+const notClosed = "found unexpected end of stream"
+
 // syntaxMessages says in other words what yaml.v3 says.
 var syntaxMessages = []struct{ yaml, message, hint string }{
 	{"mapping values are not allowed in this context", "a key with a value cannot stand here",
@@ -17,7 +19,7 @@ var syntaxMessages = []struct{ yaml, message, hint string }{
 	{"block sequence entries are not allowed in this context", "a list item cannot stand here",
 		"begin the list on a line of its own"},
 	{"could not find expected ':'", "the colon of a key is missing", "write key: value"},
-	{"found unexpected end of stream", "a quote that is opened here is not closed", ""},
+	{notClosed, "a quote that is opened here is not closed", ""},
 	{"did not find expected ',' or ']'", "a list that is opened with [ is not closed, or lacks a comma", ""},
 	{"did not find expected ',' or '}'", "a map that is opened with { is not closed, or lacks a comma", ""},
 	{"found a tab character that violates indentation", "a tab cannot indent", "use spaces"},
@@ -61,6 +63,9 @@ func (f *file) syntaxProblem(src string, err error) Problem {
 // line too few; the error is on the first line from there whose inclusion makes the parser say the same.
 func (f *file) syntaxErrorLine(reported int, message string) int {
 	from := max(reported, 1)
+	if message == notClosed {
+		from = 1 // a quote that opens on the first line is reported at the end of the file
+	}
 	count := sort.Search(len(f.lines)-from, func(i int) bool {
 		_, _, err := decode([]byte(strings.Join(f.lines[:from+i], "\n") + "\n"))
 		if err == nil {

@@ -1,0 +1,247 @@
+// Package enginetest runs a whole engine in a test, with its clock in hand: no
+// goroutine works by itself, time moves when the test says so, and everything
+// that falls due on the way happens in order.
+package enginetest
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/flightrules/flightrules/engine"
+	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/dbtest"
+	"github.com/flightrules/flightrules/plugins"
+)
+
+// Epoch is when the clock of a test begins.
+var Epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// Options are what an engine under test is made of. The zero value is an
+// engine without rules and plugins on a SQLite database of its own.
+type Options struct {
+	// URL is the database; "": a new SQLite file.
+	URL string
+	// Rules is the text of a file of rules.
+	Rules string
+	// Plugins makes the plugins, anew at each start.
+	Plugins func() []plugins.Plugin
+	// Log gets the engine's log; nil: nobody does.
+	Log *slog.Logger
+}
+
+// Engine is an engine under test.
+type Engine struct {
+	*app.Core
+
+	t       testing.TB
+	options Options
+	clock   *clock
+}
+
+// clock is the time, as the test has set it.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
+}
+
+// Start brings an engine up at Epoch; it is closed at the end of the test.
+func Start(t testing.TB, o Options) *Engine {
+	t.Helper()
+	if o.URL == "" {
+		o.URL = dbtest.SQLite(t)
+	}
+	if o.Plugins == nil {
+		o.Plugins = func() []plugins.Plugin { return nil }
+	}
+	e := &Engine{t: t, options: o, clock: &clock{t: Epoch}}
+	e.open()
+	t.Cleanup(e.close)
+	return e
+}
+
+func (e *Engine) open() {
+	e.t.Helper()
+	core, err := app.Open(context.Background(), app.Config{
+		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.now, Inline: true, Log: e.options.Log,
+		Files: fstest.MapFS{"rules.yaml": {Data: []byte(e.options.Rules)}},
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.Core = core
+}
+
+func (e *Engine) close() {
+	if err := e.Core.Close(context.Background()); err != nil {
+		e.t.Error(err)
+	}
+}
+
+// Restart stops the engine and starts it again on the same database, at the
+// same time. Nothing that matters is in memory.
+func (e *Engine) Restart() {
+	e.t.Helper()
+	e.close()
+	e.open()
+	e.Settle()
+}
+
+// Peer starts another node on the same database, with the same clock. The
+// database must be PostgreSQL.
+func (e *Engine) Peer() *Engine {
+	e.t.Helper()
+	peer := &Engine{t: e.t, options: e.options, clock: e.clock}
+	peer.open()
+	e.t.Cleanup(peer.close)
+	return peer
+}
+
+// Reload swaps the rules.
+func (e *Engine) Reload(rules string) {
+	e.t.Helper()
+	e.options.Rules = rules
+	set, err := e.Compiler.Load(fstest.MapFS{"rules.yaml": {Data: []byte(rules)}}, "")
+	e.must(err)
+	e.Engine.SetRules(set)
+	e.Settle()
+}
+
+// Settle does all that can be done at the present time.
+func (e *Engine) Settle() {
+	e.t.Helper()
+	for idle := false; !idle; {
+		idle = true
+		for _, stepper := range e.Engine.Steppers() {
+			more, err := stepper.Step(e.t.Context())
+			e.must(err)
+			idle = idle && !more
+		}
+	}
+}
+
+// Advance moves the clock, stopping wherever something falls due.
+func (e *Engine) Advance(d time.Duration) {
+	e.t.Helper()
+	e.Settle()
+	end := e.clock.now().Add(d)
+	for {
+		next := end
+		for _, stepper := range e.Engine.Steppers() {
+			due, err := stepper.Next(e.t.Context())
+			e.must(err)
+			if !due.IsZero() && due.Before(next) {
+				next = due
+			}
+		}
+		if next.Before(e.clock.now()) {
+			next = e.clock.now()
+		}
+		e.clock.set(next)
+		e.Settle()
+		if next.Equal(end) {
+			return
+		}
+	}
+}
+
+// Jump moves the clock at once, as when the engine was down meanwhile: what
+// falls due on the way happens late, at the next Settle.
+func (e *Engine) Jump(d time.Duration) { e.clock.set(e.clock.now().Add(d)) }
+
+// Emit makes an event with a payload that is JSON, and settles.
+func (e *Engine) Emit(name string, payload any) string {
+	e.t.Helper()
+	recorded, _, err := e.Engine.Emit(e.t.Context(), engine.Emitted{Name: name, Payload: db.ToJSON(payload)})
+	e.must(err)
+	e.Settle()
+	return recorded.ID
+}
+
+// Decisions are the decisions of a rule, oldest first.
+func (e *Engine) Decisions(rule string) []journal.Decision {
+	e.t.Helper()
+	list, err := journal.Decisions(e.t.Context(), e.DB.Read(), journal.Filter{Rule: rule})
+	e.must(err)
+	return reversed(list)
+}
+
+// Outcomes are the outcomes of a rule's decisions, oldest first.
+func (e *Engine) Outcomes(rule string) []journal.Outcome {
+	e.t.Helper()
+	outcomes := []journal.Outcome{}
+	for _, d := range e.Decisions(rule) {
+		outcomes = append(outcomes, d.Outcome)
+	}
+	return outcomes
+}
+
+// Runs are the runs of a rule, oldest first.
+func (e *Engine) Runs(rule string) []journal.Run {
+	e.t.Helper()
+	list, err := journal.Runs(e.t.Context(), e.DB.Read(), journal.Filter{Rule: rule})
+	e.must(err)
+	return reversed(list)
+}
+
+// Steps are the steps of a run, in the order in which they began.
+func (e *Engine) Steps(run string) []journal.Step {
+	e.t.Helper()
+	steps, err := journal.Steps(e.t.Context(), e.DB.Read(), run)
+	e.must(err)
+	return steps
+}
+
+// Events are the events of a name, oldest first.
+func (e *Engine) Events(name string) []journal.Event {
+	e.t.Helper()
+	list, err := journal.Events(e.t.Context(), e.DB.Read(), journal.Filter{Name: name})
+	e.must(err)
+	return reversed(list)
+}
+
+// Output is the output of the step of that path, decoded.
+func (e *Engine) Output(run, path string) any {
+	e.t.Helper()
+	for _, s := range e.Steps(run) {
+		if s.Path == path && s.Output != nil {
+			var v any
+			e.must(json.Unmarshal(s.Output, &v))
+			return v
+		}
+	}
+	return nil
+}
+
+func (e *Engine) must(err error) {
+	e.t.Helper()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func reversed[T any](list []T) []T {
+	out := make([]T, 0, len(list))
+	for i := len(list) - 1; i >= 0; i-- {
+		out = append(out, list[i])
+	}
+	return out
+}

@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/flightrules/flightrules/plugins"
+)
+
+// checkTimeout bounds one check of readiness.
+const checkTimeout = 5 * time.Second
+
+type alive struct {
+	Status string `json:"status" enum:"ok"`
+}
+
+type readiness struct {
+	Status string   `json:"status" enum:"ok,failing"`
+	Checks []result `json:"checks" nullable:"false"`
+}
+
+type result struct {
+	Name  string  `json:"name"`
+	OK    bool    `json:"ok"`
+	Error *string `json:"error"`
+}
+
+type readyReply struct {
+	Status int
+	Body   readiness
+}
+
+func (s *Server) healthOperations() {
+	huma.Register(s.api, operation("is-alive", http.MethodGet, "/healthz", anyone, "Whether the process answers"),
+		func(context.Context, *struct{}) (*reply[alive], error) {
+			return &reply[alive]{alive{Status: "ok"}}, nil
+		})
+	op := operation("is-ready", http.MethodGet, "/readyz", plugins.Viewer, "Whether the engine can do its work; 503 when not")
+	huma.Register(s.api, op, s.ready)
+}
+
+func (s *Server) ready(ctx context.Context, _ *struct{}) (*readyReply, error) {
+	out := &readyReply{Status: http.StatusOK, Body: readiness{Status: "ok", Checks: []result{}}}
+	for _, check := range s.Ready {
+		r := result{Name: check.Name, OK: true}
+		if err := run(ctx, check); err != nil {
+			r.OK, r.Error = false, absent(err.Error())
+			out.Status, out.Body.Status = http.StatusServiceUnavailable, "failing"
+		}
+		out.Body.Checks = append(out.Body.Checks, r)
+	}
+	return out, nil
+}
+
+func run(ctx context.Context, check Check) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return check.Run(ctx)
+}
