@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/uptrace/bun"
 )
@@ -131,7 +132,7 @@ func (r *Registry) commitBatch(ctx context.Context, batch []*op) {
 	if len(batch) > 1 {
 		shared = context.WithoutCancel(ctx)
 	}
-	err := r.db.Write(shared, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, batch) })
+	err := r.db.Write(shared, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, time.Time{}, batch) })
 	var failed *failure
 	switch {
 	case err == nil || len(batch) == 1 || !errors.As(err, &failed):

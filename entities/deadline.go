@@ -71,12 +71,15 @@ func (r *Registry) lookAgain(ctx context.Context, name string, due []timer.Timer
 		if len(still) == 0 {
 			return nil
 		}
+		// What Due finds due is read at the same time, so that nothing comes
+		// due between the two.
+		at := r.now()
 		if k.due != nil {
-			if err := contained(func() error { return k.due(ctx, tx, r.now(), ids) }); err != nil {
+			if err := contained(func() error { return k.due(ctx, tx, at, ids) }); err != nil {
 				return fmt.Errorf("deadline of %s: %w", name, err)
 			}
 		}
-		return r.changeAll(ctx, tx, still)
+		return r.changeAll(ctx, tx, at, still)
 	})
 }
 

@@ -33,7 +33,7 @@ type key struct{ kind, id string }
 
 // changeTx makes one change inside somebody's transaction.
 func (r *Registry) changeTx(ctx context.Context, tx bun.Tx, o *op) error {
-	err := db.Savepoint(ctx, tx, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, []*op{o}) })
+	err := db.Savepoint(ctx, tx, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, time.Time{}, []*op{o}) })
 	var failed *failure
 	if errors.As(err, &failed) {
 		return failed.err
@@ -42,8 +42,9 @@ func (r *Registry) changeTx(ctx context.Context, tx bun.Tx, o *op) error {
 }
 
 // changeAll makes changes in one transaction, in order; of the same entity one
-// after the other.
-func (r *Registry) changeAll(ctx context.Context, tx bun.Tx, ops []*op) error {
+// after the other. at is their time where the caller has locked the entities
+// and then taken it; zero otherwise.
+func (r *Registry) changeAll(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) error {
 	for len(ops) > 0 {
 		seen := map[key]bool{}
 		var wave, later []*op
@@ -56,7 +57,7 @@ func (r *Registry) changeAll(ctx context.Context, tx bun.Tx, ops []*op) error {
 			seen[k] = true
 			wave = append(wave, o)
 		}
-		if err := r.changeWave(ctx, tx, wave); err != nil {
+		if err := r.changeWave(ctx, tx, at, wave); err != nil {
 			return err
 		}
 		ops = later
@@ -65,20 +66,23 @@ func (r *Registry) changeAll(ctx context.Context, tx bun.Tx, ops []*op) error {
 }
 
 // changeWave makes changes of entities that are all different.
-func (r *Registry) changeWave(ctx context.Context, tx bun.Tx, ops []*op) error {
+func (r *Registry) changeWave(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) error {
 	rows, err := r.lock(ctx, tx, ops)
 	if err != nil {
 		return err
 	}
+	if at.IsZero() {
+		// The time is taken under the locks, so that the log of an entity never
+		// goes backwards and a deadline that holds the lock sees all before it.
+		at = r.now()
+	}
+	ctx = context.WithValue(ctx, atKey{}, at)
 	for _, o := range ops {
 		o.row = rows[key{o.kind.name, o.id}]
 		if err := o.run(ctx, tx); err != nil {
 			return &failure{o, err}
 		}
 	}
-	// The time is taken under the locks, so that the log of an entity never
-	// goes backwards and a deadline that holds the lock sees all before it.
-	at := r.now()
 	if err := readBack(ctx, tx, at, ops); err != nil {
 		return err
 	}
@@ -102,6 +106,12 @@ func (o *op) run(ctx context.Context, tx bun.Tx) (err error) {
 	o.state, err = o.apply(withValues{ctx, o.ctx}, tx, prev)
 	return err
 }
+
+type atKey struct{}
+
+// At is the time of the change whose Apply was given ctx: the one that Read is
+// given right after it and that the log will bear. Elsewhere it panics.
+func At(ctx context.Context) time.Time { return ctx.Value(atKey{}).(time.Time) }
 
 // withValues is the context of a transaction with the values of the caller
 // whose change runs in it; the transaction's own come first.
@@ -196,7 +206,9 @@ func readBack(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) error {
 		}
 		states, err := k.read(ctx, tx, at, ids)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", k.name, err)
+			// As a failure of one of them it makes the batch go one by one, so
+			// that an entity that cannot be read fails alone.
+			return &failure{group[0], fmt.Errorf("read %s: %w", k.name, err)}
 		}
 		for _, o := range group {
 			o.state = states[o.id] // nil where there is none

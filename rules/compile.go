@@ -1,14 +1,12 @@
 package rules
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"regexp"
-	"strconv"
+	"strings"
 
 	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -24,14 +22,18 @@ type Compiler struct {
 // run goes on with the version that it began with. The error is a
 // *yamlx.Error.
 func (c *Compiler) Compile(text string) (*Rule, error) {
-	var ps yamlx.Problems
-	node, ok := yamlx.Parse("(a stored rule)", []byte(text), &ps)
-	if !ok {
-		return nil, ps.Err()
+	const name = "(a stored rule)"
+	p := c.parser()
+	p.emitted = func(string) bool { return true }
+	node, ok := yamlx.Parse(name, []byte(text), p.ps)
+	if ok && node.IsZero() {
+		p.ps.AddFile(name, "there is no rule", "")
 	}
-	p := parser{Compiler: c, ps: &ps, emitted: func(string) bool { return true }}
-	rule := p.rule(node)
-	return rule, ps.Err()
+	rule := p.rule(node, node.Value())
+	if err := p.ps.Err(); err != nil {
+		return nil, err
+	}
+	return rule, nil
 }
 
 // parser is one load under way.
@@ -39,31 +41,30 @@ type parser struct {
 	*Compiler
 	ps      *yamlx.Problems
 	emitted func(event string) bool // whether some rule emits the event
+	envs    map[string]*expression.Env
+	steps   map[string]int // lines of the step ids of the rule at hand
+}
+
+func (c *Compiler) parser() *parser {
+	return &parser{Compiler: c, ps: &yamlx.Problems{}, envs: map[string]*expression.Env{}}
 }
 
 var ruleID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 
-// rule parses one rule; nil when it is not even a map. When there were
-// problems the result is of no use.
-func (p *parser) rule(n yamlx.Node) *Rule {
+// rule parses one rule, which as a plain value is v; nil when it is not even a
+// map. When there were problems the result is of no use.
+func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	m, ok := n.Map(p.ps)
 	if !ok {
 		return nil
 	}
-	r := &Rule{Enabled: true, Mode: Single, Source: n.Source()}
+	plain, _ := v.(map[string]any)
+	r := &Rule{Mode: Single, Source: n.Source()}
 	r.File, r.Line, _ = n.Place()
-	if id := m.Require(p.ps, "id"); !id.IsZero() {
-		if text, ok := id.Text(p.ps); ok {
-			r.ID = text
-			if !ruleID.MatchString(text) {
-				p.ps.Add(id, fmt.Sprintf("bad rule id %q", text), "an id is lower case letters, digits and dashes, such as page-when-lost")
-			}
-		}
-	}
+	r.ID = p.name(m.Require(p.ps, "id"), "rule", ruleID, "lower case letters, digits and dashes, such as page-when-lost")
 	p.ps.SetRule(r.ID)
 	defer p.ps.SetRule("")
-	r.Name = p.text(m.Take("name"))
-	if r.Name == "" {
+	if r.Name = p.text(m.Take("name")); r.Name == "" {
 		r.Name = r.ID
 	}
 	r.Description = p.text(m.Take("description"))
@@ -71,25 +72,21 @@ func (p *parser) rule(n yamlx.Node) *Rule {
 	r.Tags = p.texts(m.Take("tags"))
 	p.mode(m)
 
-	variables, list := m.Take("variables"), m.Require(p.ps, "actions")
-	names := collect(variables, list)
-	p.duplicates(list)
-	r.Triggers = p.triggers(m.Require(p.ps, "triggers"), r, names)
-	within := p.scope(r, names)
+	known := p.names(plain)
+	variables, conditions := m.Take("variables"), m.Take("conditions")
+	events := p.triggers(r, m.Require(p.ps, "triggers"), known)
 	if !variables.IsZero() {
-		r.Variables = within.tree(variables)
+		r.Variables = p.scope(known.variables(events)).values(variables)
 	}
-	if conditions := m.Take("conditions"); !conditions.IsZero() {
-		nodes, _ := conditions.List(p.ps)
-		for _, one := range nodes {
-			r.Conditions = append(r.Conditions, within.condition(one))
-		}
+	if !conditions.IsZero() {
+		r.Conditions = p.scope(known.where(events...)).conditions(conditions)
 	}
-	if !list.IsZero() {
-		r.Actions = within.inRun(names).steps(list, "actions")
+	if actions := m.Require(p.ps, "actions"); !actions.IsZero() {
+		p.steps = map[string]int{}
+		r.Actions = p.scope(known.run(events)).actions(actions)
 	}
 	m.Done(p.ps)
-	r.Text, r.Version = normalForm(n)
+	r.Text, r.Version = normalForm(plain)
 	return r
 }
 
@@ -97,26 +94,27 @@ func (p *parser) rule(n yamlx.Node) *Rule {
 func (p *parser) mode(m *yamlx.Map) {
 	if mode := m.Take("mode"); !mode.IsZero() {
 		if text, ok := mode.Text(p.ps); ok && Mode(text) != Single {
-			p.ps.Add(mode, fmt.Sprintf("unknown mode %q", text), "this version knows one mode: single")
+			p.ps.Add(mode, fmt.Sprintf("unknown mode %q", text), "there is one mode: single")
 		}
 	}
 	if per := m.Take("per"); !per.IsZero() {
 		if text, ok := per.Text(p.ps); ok && text != "entity" {
-			p.ps.Add(per, fmt.Sprintf("the mode cannot count over %q", text), "this version counts over one thing: entity")
+			p.ps.Add(per, fmt.Sprintf("a mode cannot count over %q", text), "there is one thing to count over: entity")
 		}
 	}
 }
 
-// normalForm is a rule as JSON with sorted keys, so that comments, layout and
-// the order of keys do not make another version of it; and the version.
-func normalForm(n yamlx.Node) (text, version string) {
-	b, err := json.Marshal(n.Value())
-	if err != nil {
-		// Only numbers that JSON has no form for; they are problems elsewhere.
-		b = []byte(strconv.Quote(n.Source()))
+// name reads a name of something; wanted says in words what the pattern does.
+// It is "" where there is none.
+func (p *parser) name(n yamlx.Node, of string, pattern *regexp.Regexp, wanted string) string {
+	if n.IsZero() {
+		return ""
 	}
-	sum := sha256.Sum256(b)
-	return string(b), hex.EncodeToString(sum[:8])
+	text, ok := n.Text(p.ps)
+	if ok && !pattern.MatchString(text) {
+		p.ps.Add(n, fmt.Sprintf("bad %s id %q", of, text), "an id is "+wanted)
+	}
+	return text
 }
 
 func (p *parser) text(n yamlx.Node) string {
@@ -149,26 +147,21 @@ func (p *parser) texts(n yamlx.Node) []string {
 	return list
 }
 
-// SameButDurations says whether two rules, as their Texts, differ in nothing
-// but how long their triggers hold.
-func SameButDurations(a, b string) bool {
-	return withoutDurations(a) == withoutDurations(b)
-}
-
-func withoutDurations(text string) string {
-	var rule map[string]any
-	if json.Unmarshal([]byte(text), &rule) != nil {
-		return text
+// choice reads one of a few words; the first one is meant where there is none.
+func (p *parser) choice(n yamlx.Node, what string, words ...string) string {
+	if n.IsZero() {
+		return words[0]
 	}
-	list, _ := rule["triggers"].([]any)
-	for _, one := range list {
-		if trigger, ok := one.(map[string]any); ok {
-			delete(trigger, "for")
+	text, ok := n.Text(p.ps)
+	if !ok {
+		return words[0]
+	}
+	for _, word := range words {
+		if text == word {
+			return word
 		}
 	}
-	b, err := json.Marshal(rule)
-	if err != nil {
-		return text
-	}
-	return string(b)
+	last := len(words) - 1
+	p.ps.Add(n, fmt.Sprintf("unknown %s %q", what, text), "it is "+strings.Join(words[:last], ", ")+" or "+words[last])
+	return words[0]
 }

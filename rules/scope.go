@@ -3,9 +3,11 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/internal/yamlx"
@@ -23,10 +25,119 @@ var Functions = map[string]any{
 	"transitions": func(kind, id, field string, window any) (n int, err error) { return },
 }
 
-// scope is what the expressions of one place can see.
+// view is what the expressions of one place in a rule can see.
+type view struct {
+	events []string          // the event is one of these; nil: nobody knows, as the triggers have mistakes
+	vars   []string          // sorted
+	steps  map[string]string // nil outside of runs; step id -> its registered action
+}
+
+// where is the view of a trigger, or of several: of the conditions.
+func (n names) where(events ...string) view {
+	return view{events: events, vars: slices.Sorted(maps.Keys(n.own))}
+}
+
+// variables is the view of the rule's variables, which do not see each other.
+func (n names) variables(events []string) view { return view{events: events} }
+
+// run is the view of the actions.
+func (n names) run(events []string) view {
+	vars := maps.Clone(n.own)
+	maps.Copy(vars, n.set)
+	return view{events: events, vars: slices.Sorted(maps.Keys(vars)), steps: n.steps}
+}
+
+// scope compiles the expressions of one place.
 type scope struct {
 	*parser
 	env *expression.Env
+}
+
+// scope makes the scope of a view. Many rules see the same, so that their
+// environments are made once in a load.
+func (p *parser) scope(v view) *scope {
+	key := fmt.Sprintf("%q %q %q %t", v.events, v.vars, v.steps, v.steps == nil)
+	env, ok := p.envs[key]
+	if !ok {
+		env = p.environment(v)
+		p.envs[key] = env
+	}
+	return &scope{parser: p, env: env}
+}
+
+func (p *parser) environment(v view) *expression.Env {
+	vars := object()
+	for _, name := range v.vars {
+		vars.Fields = append(vars.Fields, field(name, shape.Any))
+	}
+	env := expression.NewEnv().
+		With("event", p.event(v.events).Expr()).
+		With("trigger", object(field("id", shape.String), field("rule", shape.String)).Expr()).
+		With("vars", vars.Expr())
+	for name, sample := range Functions {
+		env = env.WithFunc(name, sample)
+	}
+	if v.steps == nil {
+		return env
+	}
+	steps := object()
+	for id, key := range v.steps {
+		output := &shape.Shape{Type: shape.Any}
+		if a, ok := p.Actions.Lookup(key); ok {
+			output = a.Output
+		}
+		steps.Fields = append(steps.Fields, shape.Field{Name: id, Shape: object(
+			shape.Field{Name: "output", Shape: output}, field("status", shape.String), field("error", shape.String),
+		)})
+	}
+	run := object(field("id", shape.String), field("rule", shape.String), field("started_at", shape.Time), field("attempt", shape.Integer))
+	return env.With("steps", steps.Expr()).With("run", run.Expr())
+}
+
+// event is the form of an event that has one of these names: it has the fields
+// of all of them.
+func (p *parser) event(names []string) *shape.Shape {
+	var all *shape.Shape
+	for _, name := range names {
+		e, err := p.Events.Lookup(name)
+		if err != nil {
+			e = triggers.EventType{} // one that a rule emits: its payload may be anything
+		}
+		form := p.Events.Shape(e)
+		if all == nil {
+			all = form
+		} else {
+			all = either(all, form)
+		}
+	}
+	if all == nil {
+		return &shape.Shape{Type: shape.Any}
+	}
+	return all
+}
+
+// either is the form of a value that has one of two; neither is changed.
+func either(a, b *shape.Shape) *shape.Shape {
+	switch {
+	case a.Type != b.Type:
+		return &shape.Shape{Type: shape.Any}
+	case a.Type == shape.List || a.Type == shape.Map:
+		if a.Elem == nil || b.Elem == nil {
+			return &shape.Shape{Type: a.Type}
+		}
+		return &shape.Shape{Type: a.Type, Elem: either(a.Elem, b.Elem)}
+	case a.Type != shape.Object:
+		return a
+	}
+	both := object(slices.Clone(a.Fields)...)
+	for _, f := range b.Fields {
+		if known, ok := both.Field(f.Name); ok {
+			known.Shape = either(known.Shape, f.Shape)
+		} else {
+			both.Fields = append(both.Fields, f)
+		}
+	}
+	return both
 }
 
 func object(fields ...shape.Field) *shape.Shape {
@@ -35,86 +146,6 @@ func object(fields ...shape.Field) *shape.Shape {
 
 func field(name string, t shape.Type) shape.Field {
 	return shape.Field{Name: name, Shape: &shape.Shape{Type: t}}
-}
-
-// scopeOf is the scope of a place that sees one type of event.
-func (p *parser) scopeOf(event triggers.EventType, n names) *scope {
-	env := expression.NewEnv().
-		With("event", p.Events.Shape(event).Expr()).
-		With("trigger", object(field("id", shape.String), field("rule", shape.String)).Expr())
-	vars := object()
-	for name := range n.vars {
-		vars.Fields = append(vars.Fields, field(name, shape.Any))
-	}
-	env = env.With("vars", vars.Expr())
-	for name, sample := range Functions {
-		env = env.WithFunc(name, sample)
-	}
-	return &scope{parser: p, env: env}
-}
-
-// scope is the scope of conditions and actions: they see the event of whichever
-// trigger fired.
-func (p *parser) scope(r *Rule, n names) *scope {
-	var types []triggers.EventType
-	for _, t := range r.Triggers {
-		if e, err := p.Events.Lookup(t.Event()); err == nil {
-			types = append(types, e)
-		} else {
-			types = append(types, triggers.EventType{})
-		}
-	}
-	return p.scopeOf(union(types), n)
-}
-
-// union is the type of an event that is one of several: it has the fields of
-// all of them.
-func union(types []triggers.EventType) triggers.EventType {
-	if len(types) == 0 {
-		return triggers.EventType{}
-	}
-	all := types[0]
-	for _, e := range types[1:] {
-		if e.Kind != all.Kind {
-			all.Kind = ""
-		}
-		all.Derived = all.Derived && e.Derived
-		all.Payload = either(all.Payload, e.Payload)
-	}
-	return all
-}
-
-func either(a, b *shape.Shape) *shape.Shape {
-	if a == nil || b == nil {
-		return nil
-	}
-	both := object(a.Fields...)
-	for _, f := range b.Fields {
-		known, ok := both.Field(f.Name)
-		switch {
-		case !ok:
-			both.Fields = append(both.Fields, f)
-		case known.Shape.Type != f.Shape.Type:
-			known.Shape = &shape.Shape{Type: shape.Any}
-		}
-	}
-	return both
-}
-
-// inRun adds what only the steps of a run see.
-func (s *scope) inRun(n names) *scope {
-	steps := object()
-	for id, key := range n.steps {
-		output := &shape.Shape{Type: shape.Any}
-		if a, ok := s.Actions.Lookup(key); ok {
-			output = a.Output
-		}
-		steps.Fields = append(steps.Fields, shape.Field{Name: id, Shape: object(
-			shape.Field{Name: "output", Shape: output}, field("status", shape.String), field("error", shape.String),
-		)})
-	}
-	run := object(field("id", shape.String), field("rule", shape.String), field("started_at", shape.Time), field("attempt", shape.Integer))
-	return &scope{parser: s.parser, env: s.env.With("steps", steps.Expr()).With("run", run.Expr())}
 }
 
 // condition compiles an expression that must be true or false.
@@ -132,9 +163,19 @@ func (s *scope) condition(n yamlx.Node) *expression.Program {
 	return program
 }
 
+// conditions compiles a list of them.
+func (s *scope) conditions(n yamlx.Node) []*expression.Program {
+	nodes, _ := n.List(s.ps)
+	var list []*expression.Program
+	for _, one := range nodes {
+		list = append(list, s.condition(one))
+	}
+	return list
+}
+
 // template compiles a text that may hold ${{ }}.
 func (s *scope) template(n yamlx.Node) *expression.Template {
-	text, ok := n.Scalar(s.ps)
+	text, ok := n.Text(s.ps)
 	if !ok {
 		return nil
 	}
@@ -147,8 +188,9 @@ func (s *scope) template(n yamlx.Node) *expression.Template {
 	return t
 }
 
-// tree compiles a whole value whose strings may hold ${{ }}.
-func (s *scope) tree(n yamlx.Node) *expression.Tree {
+// tree compiles a whole value whose strings may hold ${{ }}. form is what the
+// value must be when they are filled in; nil: anything.
+func (s *scope) tree(n yamlx.Node, form *shape.Shape) *expression.Tree {
 	tree, err := s.env.ParseTree(n.Value())
 	var several expression.TreeErrors
 	if errors.As(err, &several) {
@@ -157,68 +199,33 @@ func (s *scope) tree(n yamlx.Node) *expression.Tree {
 		}
 		return nil
 	}
-	tree.Each(func(path []any, t *expression.Template) { s.calls(n.At(path...), t.Calls()) })
+	tree.Each(func(path []any, t *expression.Template) {
+		at := n.At(path...)
+		s.calls(at, t.Calls())
+		s.gives(at, t, inside(form, path))
+	})
 	return tree
 }
 
+// problem reports what is wrong with an expression in n.
 func (s *scope) problem(n yamlx.Node, err error) {
-	var place *expression.Error
-	if errors.As(err, &place) {
-		s.ps.AddInside(n, place.Offset, place.Message, place.Hint)
+	var e *expression.Error
+	if !errors.As(err, &e) {
+		s.ps.Add(n, err.Error(), "")
 		return
 	}
-	s.ps.Add(n, err.Error(), "")
-}
-
-// calls checks the kinds and fields that an expression names, where they are
-// constants.
-func (s *scope) calls(n yamlx.Node, calls []expression.Call) {
-	for _, call := range calls {
-		if _, ours := Functions[call.Name]; !ours || len(call.Args) == 0 {
+	message, hint := e.Message, e.Hint
+	text, _ := n.Value().(string)
+	for base, what := range map[string]string{"vars": "variable", "steps": "step"} {
+		rest, ok := strings.CutPrefix(message, "unknown field ")
+		if before := text[:min(e.Offset, len(text))]; !ok || !strings.HasSuffix(before, base+".") && !strings.HasSuffix(before, base+"?.") {
 			continue
 		}
-		name, ok := call.Args[0].(string)
-		if !ok {
-			continue
-		}
-		kind, ok := s.Events.Kind(name)
-		if !ok {
-			s.ps.AddInside(n, call.Offset, fmt.Sprintf("unknown kind %q", name), yamlx.Suggest(name, s.kindNames()))
-			continue
-		}
-		named := call.Member
-		if len(call.Args) >= 3 {
-			if text, ok := call.Args[2].(string); ok {
-				named = []string{text}
-			}
-		}
-		if len(named) > 0 {
-			if _, ok := kind.Shape.Field(named[0]); !ok {
-				s.ps.AddInside(n, call.Offset, fmt.Sprintf("kind %s has no field %q", name, named[0]), yamlx.Suggest(named[0], fieldNames(kind.Shape)))
-			}
-		}
-		if len(call.Args) == 4 {
-			if text, ok := call.Args[3].(string); ok {
-				if _, err := duration.Parse(text); err != nil {
-					s.ps.AddInside(n, call.Offset, err.Error(), "")
-				}
-			}
+		message = "unknown " + what + " " + rest
+		hint = strings.Replace(hint, "known fields", "known "+what+"s", 1)
+		if hint == "" {
+			hint = "there is no " + what + " here"
 		}
 	}
-}
-
-func (p *parser) kindNames() []string {
-	var list []string
-	for _, k := range p.Events.Kinds() {
-		list = append(list, k.Name)
-	}
-	return list
-}
-
-func fieldNames(form *shape.Shape) []string {
-	var list []string
-	for _, f := range form.Fields {
-		list = append(list, f.Name)
-	}
-	return list
+	s.ps.AddInside(n, e.Offset, message, hint)
 }

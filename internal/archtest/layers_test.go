@@ -7,14 +7,15 @@ package archtest
 //
 // Test files keep the layers too, but may import testSupport.
 var layers = [][]string{
-	{"internal/archtest", "internal/dbtest/cluster", "internal/duration", "internal/loop", "internal/suggest"},
+	{"examples", "internal/archtest", "internal/client", "internal/dbtest/cluster", "internal/duration", "internal/loop", "internal/suggest"},
 	{"internal/dbtest", "internal/dbtest/withpostgres", "internal/yamlx", "internal/shape"},
 	{"internal/expression", "internal/db"},
 	{"engine/outbox", "engine/timer"},
 	{"entities", "engine/action", "engine/journal"},
 	{"triggers"},
 	{"rules"},
-	{"engine", "plugins"},
+	{"plugins"},
+	{"engine"},
 	{"plugins/*"},
 	{"internal/httpapi", "internal/web", "internal/sim"},
 	{"internal/app"},

@@ -71,6 +71,8 @@ func TestCalls(t *testing.T) {
 			{Name: "state", Offset: 8, Args: []any{"a", nil}},
 			{Name: "fails", Offset: 19, Args: []any{"x"}, Member: []string{"id"}},
 		}},
+		{`state("a", "b").seen.Year() == 2030`,
+			[]expression.Call{{Name: "state", Args: []any{"a", "b"}, Member: []string{"seen"}}}},
 		{`upper(event.id) == "X"`, nil},
 	} {
 		t.Run(tt.src, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func TestATreeIsEvaluatedThroughout(t *testing.T) {
 	tree, err := testEnv().ParseTree(map[string]any{
 		"text": "${{ event.id }}!", "number": "${{ event.payload.n }}", "plain": 5, "none": nil,
-		"list": []any{"a", "$${{", map[string]any{"deep": "${{ vars.channel }}"}},
+		"list": []any{"a", "$${{", map[string]any{"deep": []any{"${{ vars.channel }}", "${{ 1 }}"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestATreeIsEvaluatedThroughout(t *testing.T) {
 	}
 	want := map[string]any{
 		"text": "e1!", "number": 4.0, "plain": 5, "none": nil,
-		"list": []any{"a", "${{", map[string]any{"deep": "#oncall"}},
+		"list": []any{"a", "${{", map[string]any{"deep": []any{"#oncall", 1}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -33,7 +33,7 @@ func TestATreeIsEvaluatedThroughout(t *testing.T) {
 	}
 	var paths [][]any
 	tree.Each(func(path []any, _ *expression.Template) { paths = append(paths, path) })
-	if diff := cmp.Diff([][]any{{"list", 2, "deep"}, {"number"}, {"text"}}, paths); diff != "" {
+	if diff := cmp.Diff([][]any{{"list", 2, "deep", 0}, {"list", 2, "deep", 1}, {"number"}, {"text"}}, paths); diff != "" {
 		t.Error(diff)
 	}
 }

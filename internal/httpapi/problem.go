@@ -97,12 +97,20 @@ func detailsOf(errs []error) []Detail {
 			continue
 		}
 		if d, ok := err.(huma.ErrorDetailer); ok {
-			list = append(list, Detail{Location: d.ErrorDetail().Location, Message: d.ErrorDetail().Message})
+			list = append(list, Detail{Location: d.ErrorDetail().Location, Message: inWords(d.ErrorDetail().Message)})
 			continue
 		}
 		list = append(list, Detail{Message: err.Error()})
 	}
 	return list
+}
+
+// inWords replaces the message of huma that shows how Go writes a format.
+func inWords(message string) string {
+	if strings.HasPrefix(message, "invalid date/time for format") {
+		return "write a time as RFC 3339 has it, such as 2030-01-31T12:00:00Z"
+	}
+	return message
 }
 
 type logKey struct{}

@@ -50,6 +50,9 @@ func TestDecode(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	if zone := got.(map[string]any)["at"].(time.Time).Location(); zone != time.UTC {
+		t.Errorf("the time is in the zone %v", zone)
+	}
 	if diff := cmp.Diff(decode(t, readingJSON), v); diff != "" {
 		t.Errorf("the value was changed: %s", diff)
 	}

@@ -23,7 +23,7 @@ func Encode(v any) any {
 	case float64:
 		return encodeFloat(v)
 	case time.Time:
-		return v.UTC().Truncate(time.Microsecond).Format(timeFormat)
+		return v.UTC().Format(timeFormat)
 	case time.Duration:
 		return duration.Format(v)
 	case map[string]any:

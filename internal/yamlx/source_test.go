@@ -75,6 +75,13 @@ func TestTheSourceOfANodeReadsAsTheNode(t *testing.T) {
 	})
 }
 
+func TestATextMayEndWithWhatLooksLikeAComment(t *testing.T) {
+	n := parse(t, "a:\n  text: |\n    one\n    # two\n  # a comment\nb: 1\n")
+	if diff := cmp.Diff("text: |\n  one\n  # two\n", n.At("a").Source()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestAnAbsentNodeHasNoSource(t *testing.T) {
 	if got := parse(t, rules).At("nothing").Source(); got != "" {
 		t.Errorf("got %q", got)

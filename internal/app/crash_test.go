@@ -1,0 +1,154 @@
+package app_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flightrules/flightrules/internal/dbtest"
+)
+
+const (
+	envKills = "FLIGHTRULES_CRASH_KILLS" // how often a process is killed on each database
+	envSeed  = "FLIGHTRULES_CRASH_SEED"  // of what the processes do and of when they are killed
+)
+
+// defaultKills is how often without envKills.
+const defaultKills = 30
+
+// TestCrash kills a process that is hard at work again and again, at moments
+// that nobody chose, and looks at what it and its successors leave behind.
+func TestCrash(t *testing.T) {
+	kills := int(fromEnv(t, envKills, defaultKills))
+	seed := fromEnv(t, envSeed, rand.Uint64()>>1)
+	dbtest.Each(t, func(t *testing.T, url string) {
+		t.Parallel()
+		t.Logf("to do the same again: %s=%d", envSeed, seed)
+		k := &killer{t: t, config: childConfig{URL: url, Dir: t.TempDir(), Seed: seed}, random: rand.New(rand.NewPCG(seed, 0))}
+		for range kills {
+			k.kill()
+		}
+		k.drain()
+		a := readAftermath(t, k)
+		a.check()
+		a.bites()
+	})
+}
+
+func fromEnv(t *testing.T, name string, absent uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return absent
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// killer starts processes one after the other and keeps what they said.
+type killer struct {
+	t      *testing.T
+	config childConfig
+	random *rand.Rand
+
+	early int     // kills before the process was up
+	found []found // by the processes that came up
+}
+
+// kill lets a process work for a while. One in six is killed a while after it
+// was started instead, wherever its start has come to by then.
+func (k *killer) kill() {
+	k.t.Helper()
+	p := k.start()
+	if k.random.IntN(6) == 0 {
+		k.early++
+		time.Sleep(time.Duration(k.random.IntN(400)) * time.Millisecond)
+	} else {
+		k.ready(p)
+		time.Sleep(time.Duration(5+k.random.IntN(195)) * time.Millisecond)
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		k.t.Fatalf("kill: %v\n%s", err, p.stderr)
+	}
+	k.wait(p, func(state *os.ProcessState) bool {
+		status, ok := state.Sys().(syscall.WaitStatus)
+		return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	})
+}
+
+// drain lets a last process end what the others have left.
+func (k *killer) drain() {
+	k.t.Helper()
+	k.config.Drain = true
+	p := k.start()
+	k.ready(p)
+	k.wait(p, (*os.ProcessState).Success)
+}
+
+// process is one process under test.
+type process struct {
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr *strings.Builder
+}
+
+func (k *killer) start() *process {
+	k.t.Helper()
+	text, err := json.Marshal(k.config)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.config.Round++
+	p := &process{cmd: exec.Command(os.Args[0]), stderr: &strings.Builder{}}
+	p.cmd.Env = append(os.Environ(), envChild+"="+string(text))
+	p.cmd.Stderr = p.stderr
+	_, stdinErr := p.cmd.StdinPipe() // its end is the end of the process, should this one be killed
+	stdout, err := p.cmd.StdoutPipe()
+	if err = errors.Join(err, stdinErr); err == nil {
+		p.stdout = bufio.NewReader(stdout)
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return p
+}
+
+// ready returns when the process is up, and keeps what it found.
+func (k *killer) ready(p *process) {
+	k.t.Helper()
+	line, err := p.stdout.ReadBytes('\n')
+	if err != nil {
+		k.t.Fatalf("the process ended before it was up: %v\n%s", p.cmd.Wait(), p.stderr)
+	}
+	var f found
+	if err := json.Unmarshal(line, &f); err != nil {
+		k.t.Fatalf("%v: %s", err, line)
+	}
+	k.found = append(k.found, f)
+}
+
+// wait returns when the process has ended, and ends the test if that was not
+// as it should be.
+func (k *killer) wait(p *process, asWanted func(*os.ProcessState) bool) {
+	k.t.Helper()
+	if _, err := io.Copy(io.Discard, p.stdout); err != nil {
+		k.t.Fatal(err)
+	}
+	err := p.cmd.Wait()
+	if !asWanted(p.cmd.ProcessState) || strings.Contains(p.stderr.String(), "DATA RACE") {
+		k.t.Fatalf("process %d ended with %v\n%s", k.config.Round, err, p.stderr)
+	}
+}

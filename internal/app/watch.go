@@ -1,0 +1,89 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// settle is how long the files must have been left alone before they are read:
+// editors write in several steps, and deployments several files.
+const settle = 200 * time.Millisecond
+
+// Watch loads the rules again whenever their files change, until ctx ends.
+func (c *Core) Watch(ctx context.Context) (err error) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", c.config.Dir, err)
+	}
+	defer func() { err = errors.Join(err, watcher.Close()) }()
+	if err := watchFolders(watcher, c.config.Dir); err != nil {
+		return fmt.Errorf("watch %s: %w", c.config.Dir, err)
+	}
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case event, ok := <-watcher.Events:
+			if !ok {
+				return errors.New("the watcher of the rules' files ended")
+			}
+			if ignored(event) {
+				continue
+			}
+			due = time.After(settle)
+		case watchErr, ok := <-watcher.Errors:
+			if !ok {
+				return errors.New("the watcher of the rules' files ended")
+			}
+			c.Log.Warn("changes of files may have been missed", "error", watchErr)
+			due = time.After(settle)
+		case <-due:
+			due = nil
+			// Folders that are new by now hold files already; they are read all
+			// the same, and watched from here on.
+			if err := watchFolders(watcher, c.config.Dir); err != nil {
+				c.Log.Warn("folders of rules could not be watched", "error", err)
+			}
+			c.Reload()
+		}
+	}
+}
+
+// Reload is Load with its outcome in the log.
+func (c *Core) Reload() {
+	if err := c.Load(); err != nil {
+		c.Log.Error("the files have problems; the rules from before stay in force", "error", err)
+		return
+	}
+	c.Log.Info("rules loaded", "rules", len(c.Engine.Rules().Rules))
+}
+
+func watchFolders(watcher *fsnotify.Watcher, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if path != dir && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir
+		}
+		return watcher.Add(path)
+	})
+}
+
+// ignored says whether an event cannot concern a file of rules.
+func ignored(event fsnotify.Event) bool {
+	if event.Op == fsnotify.Chmod {
+		return true
+	}
+	base := filepath.Base(event.Name)
+	// "..data" is how a mounted ConfigMap swaps all its files at once.
+	return strings.HasPrefix(base, ".") && base != "..data" || strings.HasSuffix(base, "~")
+}

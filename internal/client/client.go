@@ -1,0 +1,117 @@
+// Package client calls the HTTP API of a running engine, for the command line
+// and the demo.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Client calls one engine. It is safe for concurrent use.
+type Client struct {
+	server, token string
+	http          *http.Client
+}
+
+// New makes a client of the engine at an address such as
+// http://127.0.0.1:8080, with an API token.
+func New(server, token string) *Client {
+	return &Client{server: strings.TrimSuffix(server, "/"), token: token, http: &http.Client{Timeout: 30 * time.Second}}
+}
+
+// ReadToken reads a token from a file that holds nothing else.
+func ReadToken(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return token, nil
+}
+
+// Problem is an error document of the API.
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+}
+
+// Error implements error.
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Title + ": " + p.Detail
+}
+
+// Get reads the answer of a GET into out.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	return c.do(ctx, http.MethodGet, path, nil, out)
+}
+
+// Post sends a body, unless it is nil, and reads the answer into out.
+func (c *Client) Post(ctx context.Context, path string, body, out any) error {
+	return c.do(ctx, http.MethodPost, path, body, out)
+}
+
+// do sends a request. What the API refuses is a *Problem.
+func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
+	var payload io.Reader = http.NoBody
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		payload = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.server+path, payload)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("is the engine running at %s? %w", c.server, err)
+	}
+	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
+	if res.StatusCode >= 400 {
+		refused := &Problem{Status: res.StatusCode, Title: res.Status}
+		if json.NewDecoder(res.Body).Decode(refused) != nil {
+			refused.Detail = "the answer is no problem document"
+		}
+		return refused
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
+
+// Satellite is what the core says of a satellite whose token was made.
+type Satellite struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Token string `json:"token"`
+}
+
+// SatelliteToken makes a token for the satellite of that name, which is
+// created in the region where it does not exist.
+func (c *Client) SatelliteToken(ctx context.Context, name, region string) (Satellite, error) {
+	var s Satellite
+	err := c.Post(ctx, "/api/v1/satellites", map[string]string{"name": name, "region": region}, &s)
+	var refused *Problem
+	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
+		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(name)+"/token", nil, &s)
+	}
+	return s, err
+}
