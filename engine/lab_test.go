@@ -75,6 +75,16 @@ func (p *labPlugin) Register(h *plugins.Host) error {
 	if err != nil {
 		return err
 	}
+	worse, err := triggers.Define[opened](h.Events(), triggers.EventSpec{Name: "door.worse", Doc: "Its deriver panics too."})
+	if err != nil {
+		return err
+	}
+	broken := func(c entities.Change[door]) (opened, bool) {
+		if c.Next != nil && c.Next.Note == "panic" {
+			panic("the deriver is broken")
+		}
+		return opened{}, false
+	}
 	return errors.Join(
 		triggers.Derive(h.Events(), p.doors, event, func(c entities.Change[door]) (opened, bool) {
 			if c.Next == nil || c.Next.Status != "open" || (c.Prev != nil && c.Prev.Status == "open") {
@@ -82,12 +92,8 @@ func (p *labPlugin) Register(h *plugins.Host) error {
 			}
 			return opened{Door: c.ID, Count: c.Next.Count}, true
 		}),
-		triggers.Derive(h.Events(), p.doors, bad, func(c entities.Change[door]) (opened, bool) {
-			if c.Next != nil && c.Next.Note == "panic" {
-				panic("the deriver is broken")
-			}
-			return opened{}, false
-		}),
+		triggers.Derive(h.Events(), p.doors, bad, broken),
+		triggers.Derive(h.Events(), p.doors, worse, broken),
 		action.Register(h.Actions(), action.Spec[ring, rung]{Name: "lab.ring", Doc: "Rings.", Run: p.ring}),
 	)
 }

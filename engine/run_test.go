@@ -285,10 +285,10 @@ rules:
     actions: [{lab.ring: {text: "${{ event.entity.id }}"}}]
   - id: watch
     triggers: [{event: engine.deriver_failed}]
-    actions: [{lab.ring: {text: "${{ event.payload.event }}"}}]
+    actions: [{lab.ring: {text: "${{ event.payload.failures[0].event }} of ${{ len(event.payload.failures) }}"}}]
 `, func(t *testing.T, l *lab) {
 		l.put("a", door{Status: "open", Note: "panic"})
-		l.wantRung(map[string]int{"a": 1, "door.bad": 1})
+		l.wantRung(map[string]int{"a": 1, "door.bad of 2": 1})
 	})
 }
 

@@ -178,7 +178,11 @@ type Filter struct {
 // Transitions are the entries of the log that a filter leaves, newest first.
 func (r *Registry) Transitions(ctx context.Context, idb bun.IDB, f Filter) ([]Transition, error) {
 	var rows []transitionRow
-	q := f.apply(idb.NewSelect().Model(&rows)).Order("seq DESC")
+	order := "seq DESC"
+	if f.Kind != "" && f.ID != "" {
+		order = "version DESC" // the same order, and there is an index for it
+	}
+	q := f.apply(idb.NewSelect().Model(&rows)).Order(order)
 	if f.Limit > 0 {
 		q = q.Limit(int64(f.Limit))
 	}

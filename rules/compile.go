@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/flightrules/flightrules/engine/action"
@@ -42,7 +43,7 @@ type parser struct {
 	ps      *yamlx.Problems
 	emitted func(event string) bool // whether some rule emits the event
 	envs    map[string]*expression.Env
-	steps   map[string]int // lines of the step ids of the rule at hand
+	stepIDs map[string]int // of the rule at hand, with their lines
 }
 
 func (c *Compiler) parser() *parser {
@@ -76,13 +77,13 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	variables, conditions := m.Take("variables"), m.Take("conditions")
 	events := p.triggers(r, m.Require(p.ps, "triggers"), known)
 	if !variables.IsZero() {
-		r.Variables = p.scope(known.variables(events)).values(variables)
+		r.Variables = p.scope(known.variables(events)).variables(variables)
 	}
 	if !conditions.IsZero() {
 		r.Conditions = p.scope(known.where(events...)).conditions(conditions)
 	}
 	if actions := m.Require(p.ps, "actions"); !actions.IsZero() {
-		p.steps = map[string]int{}
+		p.stepIDs = map[string]int{}
 		r.Actions = p.scope(known.run(events)).actions(actions)
 	}
 	m.Done(p.ps)
@@ -147,21 +148,15 @@ func (p *parser) texts(n yamlx.Node) []string {
 	return list
 }
 
-// choice reads one of a few words; the first one is meant where there is none.
-func (p *parser) choice(n yamlx.Node, what string, words ...string) string {
+// choice reads one of a few words.
+func (p *parser) choice(n yamlx.Node, what, absent string, words ...string) string {
 	if n.IsZero() {
-		return words[0]
+		return absent
 	}
 	text, ok := n.Text(p.ps)
-	if !ok {
-		return words[0]
+	if ok && !slices.Contains(words, text) {
+		last := len(words) - 1
+		p.ps.Add(n, fmt.Sprintf("unknown %s %q", what, text), "it is "+strings.Join(words[:last], ", ")+" or "+words[last])
 	}
-	for _, word := range words {
-		if text == word {
-			return word
-		}
-	}
-	last := len(words) - 1
-	p.ps.Add(n, fmt.Sprintf("unknown %s %q", what, text), "it is "+strings.Join(words[:last], ", ")+" or "+words[last])
-	return words[0]
+	return text
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/flightrules/flightrules/triggers"
@@ -10,22 +11,27 @@ import (
 type Candidate struct {
 	Rule    *Rule
 	Trigger *Trigger
+
+	at int // position among all triggers of the set
 }
 
 // Set is a set of rules that is swapped as a whole.
 type Set struct {
-	Rules []*Rule
+	Rules []*Rule // in the order of their files
 
 	byID  map[string]*Rule
 	index map[string]*bucket // by name of event
 }
 
-// bucket holds the triggers on one event. Those whose `where` demands that a
-// member of the event equals a constant stand under the constant, so that a
-// look-up of the member's value finds them, however many there are.
+// bucket holds the triggers on one event. Those that can match only where a
+// member of the event has one of a few values stand under these values, so that
+// a look-up finds them, however many there are. All lists are in the order of
+// the set.
 type bucket struct {
 	always  []Candidate
+	changed map[string][]Candidate // by a field that must have changed
 	members []*member
+	byPath  map[string]*member
 }
 
 type member struct {
@@ -37,6 +43,7 @@ type member struct {
 // and never candidates.
 func NewSet(list []*Rule) *Set {
 	s := &Set{Rules: list, byID: map[string]*Rule{}, index: map[string]*bucket{}}
+	at := 0
 	for _, r := range list {
 		s.byID[r.ID] = r
 		if !r.Enabled {
@@ -44,7 +51,8 @@ func NewSet(list []*Rule) *Set {
 		}
 		for i := range r.Triggers {
 			if r.Triggers[i].Enabled {
-				s.add(Candidate{r, &r.Triggers[i]})
+				s.add(Candidate{Rule: r, Trigger: &r.Triggers[i], at: at})
+				at++
 			}
 		}
 	}
@@ -55,64 +63,68 @@ func (s *Set) add(c Candidate) {
 	name := c.Trigger.Event()
 	b := s.index[name]
 	if b == nil {
-		b = &bucket{}
+		b = &bucket{changed: map[string][]Candidate{}, byPath: map[string]*member{}}
 		s.index[name] = b
 	}
+	state, isState := c.Trigger.Trigger.(triggers.OnState)
 	path, values := selector(c.Trigger)
-	if path == "" {
+	switch {
+	case path != "":
+		m := b.member(path)
+		for _, v := range values {
+			m.values[v] = append(m.values[v], c)
+		}
+	case isState:
+		b.changed[state.Field] = append(b.changed[state.Field], c)
+	default:
 		b.always = append(b.always, c)
-		return
-	}
-	m := b.member(path)
-	for _, v := range values {
-		m.values[v] = append(m.values[v], c)
 	}
 }
 
-// selector is the first equality of a trigger's `where` that can be looked up;
-// for a state trigger the field it waits for.
+// entityID is the path to the id of the entity of an event.
+const entityID = "entity.id"
+
+// selector is the first equality that a trigger demands and that can be looked
+// up, with distinct values; "" when there is none.
+//
+// A trigger that holds must be found for the changes too that break it, and
+// those have the entity in common with what it matched, but nothing else.
 func selector(t *Trigger) (path string, values []any) {
-	if state, ok := t.Trigger.(triggers.OnState); ok {
-		return changedField, []any{state.Field}
+	if state, ok := t.Trigger.(triggers.OnState); ok && state.Entities != nil {
+		for _, id := range state.Entities {
+			values = append(values, id)
+		}
+		return entityID, distinct(values)
 	}
 	if t.Where == nil {
 		return "", nil
 	}
-next:
 	for _, e := range t.Where.Equalities() {
-		if !strings.HasPrefix(e.Path, "event.") || len(e.Values) == 0 {
-			continue
+		path, ok := strings.CutPrefix(e.Path, "event.")
+		values := lookupKeys(e.Values)
+		if ok && values != nil && (t.For() == 0 || path == entityID) {
+			return path, values
 		}
-		values = values[:0]
-		for _, v := range e.Values {
-			k, ok := lookupKey(v)
-			if !ok {
-				continue next
-			}
-			values = append(values, k)
-		}
-		return strings.TrimPrefix(e.Path, "event."), values
 	}
 	return "", nil
 }
 
-// changedField stands for the path to each name in event.change.fields.
-const changedField = "\x00changed"
-
-func (b *bucket) member(path string) *member {
-	parts := strings.Split(path, ".")
-	for _, m := range b.members {
-		if strings.Join(m.path, ".") == path {
-			return m
+// lookupKeys brings values to the form in which the index holds them; nil when
+// there are none, or some that cannot be looked up.
+func lookupKeys(values []any) []any {
+	var keys []any
+	for _, v := range values {
+		key, ok := lookupKey(v)
+		if !ok {
+			return nil
 		}
+		keys = append(keys, key)
 	}
-	m := &member{path: parts, values: map[any][]Candidate{}}
-	b.members = append(b.members, m)
-	return m
+	return distinct(keys)
 }
 
-// lookupKey brings a value to the form in which the index holds it: numbers
-// are equal by value. Lists, maps and nil cannot be looked up.
+// lookupKey is a value in the form in which the index holds it: numbers are
+// equal by value. Lists, maps and nil cannot be looked up.
 func lookupKey(v any) (any, bool) {
 	switch v := v.(type) {
 	case string, bool:
@@ -128,36 +140,76 @@ func lookupKey(v any) (any, bool) {
 	}
 }
 
+// distinct leaves out what is there already.
+func distinct(values []any) []any {
+	var list []any
+	for _, v := range values {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+func (b *bucket) member(path string) *member {
+	m := b.byPath[path]
+	if m == nil {
+		m = &member{path: strings.Split(path, "."), values: map[any][]Candidate{}}
+		b.byPath[path] = m
+		b.members = append(b.members, m)
+	}
+	return m
+}
+
 // Rule finds a rule by its id; nil when there is none.
 func (s *Set) Rule(id string) *Rule { return s.byID[id] }
 
 // Listens says whether any rule looks at events of that name.
 func (s *Set) Listens(event string) bool { return s.index[event] != nil }
 
-// Candidates are the triggers that an event may match; event is its value in
-// expressions. Triggers left out cannot match. The order is that of the rules
-// only within one kind of selector; it says nothing about which fires first.
+// Candidates are the triggers that an event may match, or whose holding it may
+// break, each once and in the order of the set; event is its value in
+// expressions. The caller must not change the list.
+//
+// A trigger that is left out would not have matched: what its `where` demands
+// is not so, or is about a member that the event does not have.
 func (s *Set) Candidates(name string, event map[string]any) []Candidate {
 	b := s.index[name]
 	if b == nil {
 		return nil
 	}
-	if len(b.members) == 0 {
-		return b.always
-	}
-	list := append([]Candidate(nil), b.always...)
-	for _, m := range b.members {
-		if m.path[0] == changedField {
-			for _, field := range changedFields(event) {
-				list = append(list, m.values[field]...)
-			}
-			continue
+	list := b.always
+	if len(b.changed) > 0 {
+		for _, field := range changedFields(event) {
+			list = merge(list, b.changed[field])
 		}
-		if k, ok := lookupKey(walk(event, m.path)); ok {
-			list = append(list, m.values[k]...)
+	}
+	for _, m := range b.members {
+		if key, ok := lookupKey(walk(event, m.path)); ok {
+			list = merge(list, m.values[key])
 		}
 	}
 	return list
+}
+
+// merge joins two lists that are in order and have nothing in common. It may
+// give one of them, and changes neither.
+func merge(a, b []Candidate) []Candidate {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	list := make([]Candidate, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].at < b[0].at {
+			list, a = append(list, a[0]), a[1:]
+		} else {
+			list, b = append(list, b[0]), b[1:]
+		}
+	}
+	return append(append(list, a...), b...)
 }
 
 func changedFields(event map[string]any) []string {

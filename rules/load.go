@@ -16,51 +16,46 @@ import (
 // dir is what the files' names are given under in problems. All problems of
 // all files come back at once as a *yamlx.Error, and then there is no set.
 func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
-	var ps yamlx.Problems
-	names, err := list(files)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
-	}
-	p := parser{Compiler: c, ps: &ps}
-	var nodes []yamlx.Node
-	for _, name := range names {
+	p := c.parser()
+	var found []item
+	for _, name := range p.list(files, dir) {
 		shown := path.Join(dir, name)
 		src, err := fs.ReadFile(files, name)
 		if err != nil {
-			ps.AddFile(shown, fmt.Sprintf("cannot be read: %v", err), "")
+			p.unreadable(shown, err)
 			continue
 		}
-		if root, ok := yamlx.Parse(shown, src, &ps); ok && !root.IsZero() {
-			nodes = append(nodes, p.sections(root)...)
+		if root, ok := yamlx.Parse(shown, src, p.ps); ok && !root.IsZero() {
+			found = append(found, p.sections(root)...)
 		}
 	}
-	emitted := emittedBy(nodes)
+	emitted := map[string]bool{}
+	for _, one := range found {
+		if rule, ok := one.value.(map[string]any); ok {
+			gatherEmitted(emitted, rule["actions"])
+		}
+	}
 	p.emitted = func(event string) bool { return emitted[event] }
-	var list []*Rule
-	first := map[string]*Rule{}
-	for _, n := range nodes {
-		r := p.rule(n)
-		if r == nil {
-			continue
-		}
-		if before, ok := first[r.ID]; ok && r.ID != "" {
-			ps.Add(n.At("id"), fmt.Sprintf("duplicate rule id %q", r.ID), fmt.Sprintf("%s:%d has it already", before.File, before.Line))
-		} else {
-			first[r.ID] = r
-		}
-		list = append(list, r)
-	}
-	if err := ps.Err(); err != nil {
+	list := p.rules(found)
+	if err := p.ps.Err(); err != nil {
 		return nil, err
 	}
 	return NewSet(list), nil
 }
 
-func list(files fs.FS) ([]string, error) {
+// item is one rule that was read, and the same as a plain value.
+type item struct {
+	node  yamlx.Node
+	value any
+}
+
+// list names the files to read, sorted.
+func (p *parser) list(files fs.FS, dir string) []string {
 	var names []string
-	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+	_ = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			p.unreadable(path.Join(dir, name), err)
+			return nil // the others are read all the same
 		}
 		base := path.Base(name)
 		hidden := strings.HasPrefix(base, ".") && name != "."
@@ -76,7 +71,11 @@ func list(files fs.FS) ([]string, error) {
 		return nil
 	})
 	slices.Sort(names)
-	return names, err
+	return names
+}
+
+func (p *parser) unreadable(name string, err error) {
+	p.ps.AddFile(name, fmt.Sprintf("cannot be read: %v", err), "")
 }
 
 // IsTest says whether a file of that name holds tests of rules.
@@ -85,43 +84,72 @@ func IsTest(name string) bool {
 }
 
 // sections gives the rules of one file.
-func (p *parser) sections(root yamlx.Node) []yamlx.Node {
+func (p *parser) sections(root yamlx.Node) []item {
+	const rules = "rules"
+	if root.IsList() {
+		p.ps.Add(root, "a file is a map of sections, not a list", "begin it with rules: and indent the list")
+		return nil
+	}
 	m, ok := root.Map(p.ps)
 	if !ok {
 		return nil
 	}
-	section := m.Take("rules")
-	m.Done(p.ps)
-	if section.IsZero() || section.IsNull() {
+	for _, key := range m.Keys() {
+		if key != rules {
+			p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown section %q", key), p.suggest(key, []string{rules}))
+		}
+	}
+	section := m.Take(rules)
+	if section.IsNull() {
 		return nil
 	}
 	nodes, _ := section.List(p.ps)
-	return nodes
+	list := make([]item, 0, len(nodes))
+	for _, node := range nodes {
+		list = append(list, item{node, node.Value()})
+	}
+	return list
 }
 
-// emittedBy is every name of an event that a rule emits.
-func emittedBy(nodes []yamlx.Node) map[string]bool {
-	names := map[string]bool{}
-	var visit func(v any)
-	visit = func(v any) {
-		switch v := v.(type) {
-		case []any:
-			for _, one := range v {
-				visit(one)
-			}
-		case map[string]any:
-			if emit, ok := v["emit"].(map[string]any); ok {
-				if name, ok := emit["event"].(string); ok && triggers.CheckName(name) == nil {
-					names[name] = true
-				}
-			}
-			for _, one := range v {
-				visit(one)
+// gatherEmitted adds the names of the events that steps emit.
+func gatherEmitted(names map[string]bool, v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, one := range v {
+			gatherEmitted(names, one)
+		}
+	case map[string]any:
+		if emit, ok := v["emit"].(map[string]any); ok {
+			if name, ok := emit["event"].(string); ok && triggers.CheckName(name) == nil {
+				names[name] = true
 			}
 		}
+		for _, key := range nested {
+			gatherEmitted(names, v[key])
+		}
 	}
-	for _, n := range nodes {
-		visit(n.At("actions").Value())
+}
+
+// rules parses all rules.
+func (p *parser) rules(found []item) []*Rule {
+	var list []*Rule
+	first := map[string]*Rule{}
+	for _, one := range found {
+		r := p.rule(one.node, one.value)
+		if r == nil {
+			continue
+		}
+		list = append(list, r)
+		before, ok := first[r.ID]
+		switch {
+		case r.ID == "": // reported already
+		case ok:
+			p.ps.SetRule(r.ID)
+			p.ps.Add(one.node.At("id"), fmt.Sprintf("duplicate rule id %q", r.ID), fmt.Sprintf("%s:%d has it already", before.File, before.Line))
+			p.ps.SetRule("")
+		default:
+			first[r.ID] = r
+		}
 	}
-	return names
+	return list
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -150,10 +151,11 @@ func field(name string, t shape.Type) shape.Field {
 
 // condition compiles an expression that must be true or false.
 func (s *scope) condition(n yamlx.Node) *expression.Program {
-	text, ok := n.Scalar(s.ps)
-	if !ok {
+	if !n.IsScalar() || n.IsNull() {
+		s.ps.Add(n, label(n)+" must be an expression", "")
 		return nil
 	}
+	text, _ := n.Scalar(s.ps)
 	program, err := s.env.Compile(text, expression.BoolResult)
 	if err != nil {
 		s.problem(n, err)
@@ -207,6 +209,9 @@ func (s *scope) tree(n yamlx.Node, form *shape.Shape) *expression.Tree {
 	return tree
 }
 
+// ourNames is what stands before a name that the rule itself brings.
+var ourNames = regexp.MustCompile(`(?:^|[^.\w])(vars|steps)\??\.$`)
+
 // problem reports what is wrong with an expression in n.
 func (s *scope) problem(n yamlx.Node, err error) {
 	var e *expression.Error
@@ -216,15 +221,13 @@ func (s *scope) problem(n yamlx.Node, err error) {
 	}
 	message, hint := e.Message, e.Hint
 	text, _ := n.Value().(string)
-	for base, what := range map[string]string{"vars": "variable", "steps": "step"} {
-		rest, ok := strings.CutPrefix(message, "unknown field ")
-		if before := text[:min(e.Offset, len(text))]; !ok || !strings.HasSuffix(before, base+".") && !strings.HasSuffix(before, base+"?.") {
-			continue
-		}
-		message = "unknown " + what + " " + rest
+	base := ourNames.FindStringSubmatch(text[:min(e.Offset, len(text))])
+	if name, ok := strings.CutPrefix(message, "unknown field "); ok && base != nil {
+		what := map[string]string{"vars": "variable", "steps": "step"}[base[1]]
+		message = "unknown " + what + " " + name
 		hint = strings.Replace(hint, "known fields", "known "+what+"s", 1)
 		if hint == "" {
-			hint = "there is no " + what + " here"
+			hint = "there is no " + what + " that can be seen here"
 		}
 	}
 	s.ps.AddInside(n, e.Offset, message, hint)

@@ -1,12 +1,11 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
-	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -28,69 +27,88 @@ func triggerKeys() []string {
 	return keys
 }
 
-func (p *parser) triggers(n yamlx.Node, r *Rule, known names) []Trigger {
-	if n.IsZero() {
-		return nil
-	}
+var triggerID = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+
+// triggers parses the triggers of a rule and gives the names of their events;
+// nil when not all of them are known.
+func (p *parser) triggers(r *Rule, n yamlx.Node, known names) (events []string) {
 	nodes, ok := n.List(p.ps)
 	if ok && len(nodes) == 0 {
 		p.ps.Add(n, "a rule needs at least one trigger", "")
 	}
-	var list []Trigger
 	seen := map[string]bool{}
 	for i, node := range nodes {
 		t, ok := p.trigger(node, known)
-		if !ok {
-			continue
-		}
 		if t.ID == "" {
 			t.ID = strconv.Itoa(i + 1)
 		}
 		if seen[t.ID] {
-			p.ps.Add(node, fmt.Sprintf("duplicate trigger id %q", t.ID), "")
+			at, hint := node.At("id"), ""
+			if at.IsZero() {
+				at, hint = node, "a trigger without an id has its position as one"
+			}
+			p.ps.Add(at, fmt.Sprintf("duplicate trigger id %q", t.ID), hint)
 		}
 		seen[t.ID] = true
-		list = append(list, t)
+		if ok {
+			r.Triggers = append(r.Triggers, t)
+			events = append(events, t.Event())
+		}
 	}
-	return list
+	if len(events) < len(nodes) {
+		return nil
+	}
+	return events
 }
 
-func (p *parser) trigger(n yamlx.Node, known names) (Trigger, bool) {
+// trigger parses one trigger; it is false when nobody knows which event it
+// looks at.
+func (p *parser) trigger(n yamlx.Node, known names) (t Trigger, ok bool) {
 	m, ok := n.Map(p.ps)
 	if !ok {
-		return Trigger{}, false
+		return t, false
 	}
-	t := Trigger{ID: p.text(m.Take("id")), Enabled: p.boolean(m.Take("enabled"), true)}
+	t.ID = p.name(m.Take("id"), "trigger", triggerID, "letters, digits, _ and -")
+	t.Enabled = p.boolean(m.Take("enabled"), true)
 	where := m.Take("where")
-	found := 0
+	found := ""
 	for _, kind := range triggerKinds {
-		if !m.Has(kind.key) {
-			continue
+		switch {
+		case !m.Has(kind.key):
+		case found != "":
+			p.ps.Add(m.KeyNode(kind.key), fmt.Sprintf("a trigger waits for one thing, and this one has %s and %s", found, kind.key), "make two triggers of it")
+			return t, false
+		default:
+			found = kind.key
+			t.Trigger = kind.parse(p, m, m.Take(kind.key))
 		}
-		found++
-		if found > 1 {
-			p.ps.Add(m.KeyNode(kind.key), "a trigger is of one kind", "make two triggers of it")
-		}
-		t.Trigger = kind.parse(p, m, m.Take(kind.key))
 	}
-	if found == 0 {
-		hint := "a trigger has one of these keys: " + strings.Join(triggerKeys(), ", ")
-		for _, key := range m.Keys() {
-			if suggestion := yamlx.Suggest(key, triggerKeys()); suggestion != "" {
-				hint = suggestion
-			}
-		}
-		p.ps.Add(n, "a trigger must say what it waits for", hint)
+	if found == "" {
+		p.noTrigger(n, m)
+		return t, false
 	}
-	if !where.IsZero() && t.Trigger != nil {
-		seen, err := p.Events.Lookup(t.Event())
-		if err != nil {
-			seen = triggers.EventType{}
-		}
-		t.Where = p.scopeOf(seen, known).condition(where)
+	if t.Trigger != nil && !where.IsZero() {
+		t.Where = p.scope(known.where(t.Event())).condition(where)
 	}
 	m.Done(p.ps)
 	return t, t.Trigger != nil
+}
+
+// noTrigger reports a trigger that waits for nothing that is known.
+func (p *parser) noTrigger(n yamlx.Node, m *yamlx.Map) {
+	hint := "a trigger has one of these keys: " + strings.Join(triggerKeys(), ", ")
+	for _, key := range m.Keys() {
+		switch key {
+		case "id", "enabled", "where":
+			continue
+		}
+		if close := yamlx.Suggest(key, triggerKeys()); close != "" {
+			hint = close
+		}
+		p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown trigger %q", key), hint)
+		return
+	}
+	p.ps.Add(n, "a trigger must say what it waits for", hint)
 }
 
 func (p *parser) onEvent(_ *yamlx.Map, n yamlx.Node) triggers.Trigger {
@@ -99,21 +117,19 @@ func (p *parser) onEvent(_ *yamlx.Map, n yamlx.Node) triggers.Trigger {
 		return nil
 	}
 	if _, err := p.Events.Lookup(name); err != nil && !p.emitted(name) {
-		hint := yamlx.Suggest(name, p.eventNames())
-		if hint == "" {
+		message, hint, _ := strings.Cut(err.Error(), ": ")
+		switch close := yamlx.Suggest(name, p.eventNames()); {
+		case close != "":
+			hint = close
+		case strings.HasSuffix(name, ".*"):
+			hint = "a trigger waits for one event, by its whole name"
+		case hint == "":
 			hint = "an event is one that a plugin derives, one that a rule emits, or one whose name begins with " + triggers.CustomPrefix
 		}
-		p.ps.Add(n, firstLine(err), hint)
-		if !errors.Is(err, triggers.ErrUnknownEvent) {
-			return nil
-		}
+		p.ps.Add(n, message, hint)
+		return nil
 	}
 	return triggers.OnEvent{Name: name}
-}
-
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	return line
 }
 
 func (p *parser) eventNames() []string {
@@ -126,96 +142,47 @@ func (p *parser) eventNames() []string {
 
 func (p *parser) onState(m *yamlx.Map, n yamlx.Node) triggers.Trigger {
 	from, to, hold, entity := m.Take("from"), m.Take("to"), m.Take("for"), m.Take("entity")
+	t := triggers.OnState{Entities: p.oneOrMore(entity)}
+	if !hold.IsZero() {
+		t.Hold, _ = hold.Duration(p.ps)
+	}
 	text, ok := n.Text(p.ps)
 	if !ok {
 		return nil
 	}
-	kindName, fieldName, ok := strings.Cut(text, ".")
-	if !ok {
+	if t.Kind, t.Field, ok = strings.Cut(text, "."); !ok {
 		p.ps.Add(n, fmt.Sprintf("%q does not name a field", text), "write KIND.FIELD, such as satellite.status")
 		return nil
 	}
-	kind, ok := p.Events.Kind(kindName)
+	kind, ok := p.Events.Kind(t.Kind)
 	if !ok {
-		p.ps.Add(n, fmt.Sprintf("unknown kind %q", kindName), yamlx.Suggest(kindName, p.kindNames()))
+		p.ps.Add(n, fmt.Sprintf("unknown kind %q", t.Kind), p.suggest(t.Kind, p.kindNames()))
 		return nil
 	}
-	form, ok := kind.Shape.Field(fieldName)
+	f, ok := p.recorded(n, len(t.Kind)+1, t.Kind, t.Field, kind.Shape)
 	if !ok {
-		p.ps.AddInside(n, len(kindName)+1, fmt.Sprintf("kind %s has no field %q", kindName, fieldName), yamlx.Suggest(fieldName, fieldNames(kind.Shape)))
 		return nil
 	}
-	if !form.Reactive {
-		p.ps.AddInside(n, len(kindName)+1, fmt.Sprintf("a change of %s alone is not recorded, so nothing can wait for it", text), "")
-		return nil
-	}
-	t := triggers.OnState{Kind: kindName, Field: fieldName, From: p.values(from, form.Shape), To: p.values(to, form.Shape)}
-	if !hold.IsZero() {
-		t.Hold, _ = hold.Duration(p.ps)
-	}
-	switch {
-	case entity.IsZero():
-	case entity.IsList():
-		t.Entities = p.texts(entity)
-	default:
-		t.Entities = []string{p.text(entity)}
-	}
+	t.From, t.To = p.values(from, f.Shape), p.values(to, f.Shape)
 	return t
 }
 
-// values reads one value or a list of them, for a field of that form.
-func (p *parser) values(n yamlx.Node, form *shape.Shape) []any {
-	if n.IsZero() {
+// oneOrMore reads a text or a list of texts.
+func (p *parser) oneOrMore(n yamlx.Node) []string {
+	switch {
+	case n.IsZero():
 		return nil
+	case !n.IsList():
+		return []string{p.text(n)}
 	}
-	nodes := []yamlx.Node{n}
-	if n.IsList() && form.Type != shape.List {
-		nodes, _ = n.List(p.ps)
-	}
-	list := []any{}
-	for _, one := range nodes {
-		v := one.Value()
-		if v != nil {
-			p.literal(one, form)
-		}
-		list = append(list, likeView(v))
-	}
+	list := p.texts(n)
+	p.notEmpty(n)
 	return list
 }
 
-// likeView brings a YAML value to the form of the values in an entities.View.
-func likeView(v any) any {
-	switch v := v.(type) {
-	case int:
-		return int64(v)
-	case float64:
-		if v == float64(int64(v)) {
-			return int64(v)
-		}
-	case []any:
-		for i := range v {
-			v[i] = likeView(v[i])
-		}
-	case map[string]any:
-		for key := range v {
-			v[key] = likeView(v[key])
-		}
+// notEmpty reports a list that nothing can be in.
+func (p *parser) notEmpty(n yamlx.Node) {
+	if n.IsList() && len(n.Children()) == 0 {
+		p.ps.Add(n, label(n)+" lists nothing, so that the trigger never fires", "leave it out for any")
 	}
-	return v
-}
-
-// literal reports a constant that does not fit its form.
-func (p *parser) literal(n yamlx.Node, form *shape.Shape) {
-	err := form.Check(shape.Encode(n.Value()))
-	if err == nil {
-		return
-	}
-	hint := ""
-	if text, ok := n.Value().(string); ok && form.Enum != nil {
-		hint = yamlx.Suggest(text, form.Enum)
-		if hint == "" {
-			hint = "it is one of: " + strings.Join(form.Enum, ", ")
-		}
-	}
-	p.ps.Add(n, err.Error(), hint)
 }

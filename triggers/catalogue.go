@@ -28,8 +28,13 @@ const CustomPrefix = "custom."
 // panicked, so that the loss of its event is on record.
 const DeriverFailed = "engine.deriver_failed"
 
-// deriverFailed is the payload of DeriverFailed.
-type deriverFailed struct {
+// deriversFailed is the payload of DeriverFailed: there is one such event for a
+// change, whatever the number of derivers that failed on it.
+type deriversFailed struct {
+	Failures []deriverFailure `json:"failures"`
+}
+
+type deriverFailure struct {
 	Event string `json:"event" doc:"The event that would have been derived."`
 	Error string `json:"error" doc:"What went wrong."`
 }
@@ -61,7 +66,7 @@ type deriver struct {
 // where the states of entities are described.
 func NewCatalogue(kinds *entities.Registry) *Catalogue {
 	c := &Catalogue{kinds: kinds, events: map[string]EventType{}, derivers: map[string][]deriver{}}
-	payload, err := shape.Of[deriverFailed]()
+	payload, err := shape.Of[deriversFailed]()
 	if err != nil {
 		panic(err)
 	}
@@ -144,21 +149,25 @@ type Derived struct {
 	Payload db.JSON
 }
 
-// Derive runs the derivers of the transition's kind. A deriver that fails or
-// panics yields DeriverFailed in its place and does not stop the others.
+// Derive runs the derivers of the transition's kind. One that fails or panics
+// does not stop the others; DeriverFailed then stands last.
 func (c *Catalogue) Derive(t entities.Transition) []Derived {
 	c.mu.RLock()
 	derivers := c.derivers[t.Kind]
 	c.mu.RUnlock()
 	var list []Derived
+	var failed deriversFailed
 	for _, d := range derivers {
 		payload, ok, err := d.run(t)
 		switch {
 		case err != nil:
-			list = append(list, Derived{Name: DeriverFailed, Payload: db.ToJSON(deriverFailed{Event: d.event, Error: err.Error()})})
+			failed.Failures = append(failed.Failures, deriverFailure{Event: d.event, Error: err.Error()})
 		case ok:
 			list = append(list, Derived{Name: d.event, Payload: db.ToJSON(payload)})
 		}
+	}
+	if failed.Failures != nil {
+		list = append(list, Derived{Name: DeriverFailed, Payload: db.ToJSON(failed)})
 	}
 	return list
 }

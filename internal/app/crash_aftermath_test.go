@@ -1,3 +1,5 @@
+//go:build unix
+
 package app_test
 
 import (
@@ -120,9 +122,8 @@ func (a *aftermath) bites() {
 			durable += len(recorded[c.ID])
 		}
 	}
-	atWork, running, unrouted, armed := 0, 0, 0, 0
+	atWork, unrouted, armed := 0, 0, 0
 	for _, f := range a.killer.found {
-		running += f.Runs
 		atWork += min(f.Runs, 1)
 		unrouted += min(f.Outbox, 1)
 		armed += min(f.Timers, 1)
@@ -141,15 +142,22 @@ func (a *aftermath) bites() {
 	for _, r := range a.runs {
 		resumed += max(0, int(r.Epoch)-1-waitsOf(r.Rule))
 	}
-	a.t.Logf("%d kills, %d of them while the process came up", a.killer.config.Round-1, a.killer.early)
+	a.t.Logf("%d kills, %d of them while the process came up", a.killer.kills, a.killer.early)
+	if postgres(a.killer.config.URL) {
+		a.t.Logf("%d processes were frozen; %d of their runs were taken over meanwhile", a.killer.frozen, a.killer.fenced)
+	}
 	a.t.Logf("%d changes acknowledged; %d cut off, of which %d had become durable", len(a.done), cutOff, durable)
 	a.t.Logf("%d transitions, %d events, %d decisions, %d runs, %d deliveries", len(a.transitions), len(a.events), len(a.decisions), len(a.runs), len(a.deliveries))
-	a.t.Logf("kills that left something unrouted: %d; that left deadlines: %d; that hit runs at work: %d", unrouted, armed, atWork)
-	a.t.Logf("%d runs were hit at work; runs were taken up again %d times; %d deliveries were repeated by another process", running, resumed, repeated)
-	for what, n := range map[string]int{
+	a.t.Logf("%d kills left something unrouted, %d deadlines, %d runs at work", unrouted, armed, atWork)
+	a.t.Logf("runs were taken up again %d times; %d deliveries were repeated by another process", resumed, repeated)
+	hits := map[string]int{
 		"change was cut off": cutOff, "change was left unrouted": unrouted, "deadline outlived a process": armed,
-		"run was hit at work": running, "run was taken up again": resumed, "delivery was repeated": repeated,
-	} {
+		"run was hit at work": atWork, "run was taken up again": resumed, "delivery was repeated": repeated,
+	}
+	if postgres(a.killer.config.URL) {
+		hits["run of a frozen process was fenced off"] = a.killer.fenced
+	}
+	for what, n := range hits {
 		if n == 0 {
 			a.t.Errorf("no %s, so this has shown nothing", what)
 		}

@@ -1,3 +1,5 @@
+//go:build unix
+
 package app_test
 
 import (
@@ -53,6 +55,8 @@ type childConfig struct {
 	Seed  uint64
 	Drain bool // end what is under way instead of making more
 }
+
+func postgres(url string) bool { return strings.HasPrefix(url, "postgres") }
 
 // found is what a process finds when it starts, before it does anything.
 type found struct {
@@ -122,8 +126,8 @@ func openCrash(ctx context.Context, url string, plugin *crashPlugin, log io.Writ
 		Files: fstest.MapFS{"rules.yaml": {Data: []byte(crashRules)}},
 		Log:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
-	if strings.HasPrefix(url, "postgres") {
-		config.Lease = 300 * time.Millisecond
+	if postgres(url) {
+		config.Lease = 200 * time.Millisecond
 	}
 	return app.Open(ctx, config)
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package app_test
 
 import (
@@ -20,7 +22,8 @@ const sharedJob = "shared"
 const dwellLength = 20 * time.Millisecond
 
 // crashRules do one of everything: each kind of step, a rule on what another
-// one emits, a dwell, conditions, and modes that collide.
+// one emits, a dwell, conditions, and modes that collide. What is set and
+// updated has the time in it, so that it shows when it is done twice.
 const crashRules = `
 rules:
   - id: ship
@@ -33,7 +36,7 @@ rules:
       - event.payload.count % 7 != 0
     actions:
       - log: "job ${{ event.payload.job }} runs"
-      - set: {parcel: "${{ vars.prefix }} of ${{ event.payload.job }}, ${{ event.payload.count }}"}
+      - set: {parcel: "${{ vars.prefix }} of ${{ event.payload.job }}, made ${{ now() }}"}
       - choose:
           - when: event.payload.count % 2 == 0
             do:
@@ -43,7 +46,7 @@ rules:
           - set: {lane: odd}
           - crash.deliver: {text: "${{ run.id }} by the odd lane: ${{ vars.parcel }}"}
       - wait: 50ms
-      - update: {kind: receipt, id: "${{ event.payload.job }}", set: {lane: "${{ vars.lane }}", run: "${{ run.id }}"}}
+      - update: {kind: receipt, id: "${{ event.payload.job }}", set: {lane: "${{ vars.lane }}", shipped_at: "${{ now() }}"}}
       - emit: {event: custom.shipped, payload: {job: "${{ event.payload.job }}", parcel: "${{ vars.parcel }}"}}
       - crash.deliver: {text: "${{ run.id }} at the end: ${{ vars.parcel }}"}
 
@@ -52,7 +55,7 @@ rules:
       - event: custom.shipped
     actions:
       - crash.deliver: {text: "${{ run.id }} confirms: ${{ event.payload.parcel }}"}
-      - update: {kind: receipt, id: "${{ event.payload.job }}", set: {confirmed: "${{ run.id }}"}}
+      - update: {kind: receipt, id: "${{ event.payload.job }}", set: {confirmed_at: "${{ now() }}"}}
 
   - id: overdue
     triggers:
@@ -61,7 +64,7 @@ rules:
         for: 20ms
     actions:
       - crash.deliver: {text: "${{ run.id }} is overdue: ${{ event.entity.id }}"}
-      - update: {kind: job, id: shared, set: {note: "${{ run.id }}"}}
+      - update: {kind: job, id: shared, set: {note: "${{ run.id }} at ${{ now() }}"}}
 `
 
 // job is the kind that the drivers change. Each of their changes takes it to
@@ -83,9 +86,9 @@ func after(prev *job) job {
 
 // receipt is the kind that rules alone change.
 type receipt struct {
-	Lane      string `json:"lane"`
-	Run       string `json:"run"`
-	Confirmed string `json:"confirmed,omitempty"`
+	Lane        string    `json:"lane"`
+	ShippedAt   time.Time `json:"shipped_at"`
+	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
 }
 
 // jobEvent is the payload of the events of a job's life.

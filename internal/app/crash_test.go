@@ -1,3 +1,5 @@
+//go:build unix
+
 package app_test
 
 import (
@@ -23,10 +25,12 @@ const (
 )
 
 // defaultKills is how often without envKills.
-const defaultKills = 30
+const defaultKills = 40
 
 // TestCrash kills a process that is hard at work again and again, at moments
-// that nobody chose, and looks at what it and its successors leave behind.
+// that nobody chose, and looks at what it and its successors leave behind. On
+// PostgreSQL some of them are frozen first, and go on when another one has taken
+// over what they were at.
 func TestCrash(t *testing.T) {
 	kills := int(fromEnv(t, envKills, defaultKills))
 	seed := fromEnv(t, envSeed, rand.Uint64()>>1)
@@ -34,7 +38,7 @@ func TestCrash(t *testing.T) {
 		t.Parallel()
 		t.Logf("to do the same again: %s=%d", envSeed, seed)
 		k := &killer{t: t, config: childConfig{URL: url, Dir: t.TempDir(), Seed: seed}, random: rand.New(rand.NewPCG(seed, 0))}
-		for range kills {
+		for k.kills < kills {
 			k.kill()
 		}
 		k.drain()
@@ -63,8 +67,9 @@ type killer struct {
 	config childConfig
 	random *rand.Rand
 
-	early int     // kills before the process was up
-	found []found // by the processes that came up
+	kills, early, frozen int
+	fenced               int     // runs that frozen processes found taken over
+	found                []found // by the processes that came up
 }
 
 // kill lets a process work for a while. One in six is killed a while after it
@@ -74,18 +79,55 @@ func (k *killer) kill() {
 	p := k.start()
 	if k.random.IntN(6) == 0 {
 		k.early++
-		time.Sleep(time.Duration(k.random.IntN(400)) * time.Millisecond)
-	} else {
-		k.ready(p)
-		time.Sleep(time.Duration(5+k.random.IntN(195)) * time.Millisecond)
+		k.pause(0, 400)
+		k.end(p)
+		return
 	}
-	if err := p.cmd.Process.Kill(); err != nil {
-		k.t.Fatalf("kill: %v\n%s", err, p.stderr)
+	k.ready(p)
+	k.pause(5, 250)
+	if postgres(k.config.URL) && k.random.IntN(4) == 0 {
+		p = k.replace(p)
 	}
+	k.end(p)
+}
+
+// replace freezes a process until another one has taken its runs over, lets
+// both work, and kills the one that was frozen.
+func (k *killer) replace(frozen *process) *process {
+	k.t.Helper()
+	k.frozen++
+	k.signal(frozen, syscall.SIGSTOP)
+	p := k.start()
+	k.ready(p)
+	k.pause(300, 500)
+	k.signal(frozen, syscall.SIGCONT)
+	k.pause(50, 150)
+	k.end(frozen)
+	k.fenced += strings.Count(frozen.stderr.String(), "the lease of the run was lost")
+	return p
+}
+
+// pause is a time between two numbers of milliseconds.
+func (k *killer) pause(from, to int) {
+	time.Sleep(time.Duration(from+k.random.IntN(to-from)) * time.Millisecond)
+}
+
+// end kills a process.
+func (k *killer) end(p *process) {
+	k.t.Helper()
+	k.kills++
+	k.signal(p, syscall.SIGKILL)
 	k.wait(p, func(state *os.ProcessState) bool {
 		status, ok := state.Sys().(syscall.WaitStatus)
 		return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 	})
+}
+
+func (k *killer) signal(p *process, signal os.Signal) {
+	k.t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		k.t.Fatalf("%v: %v\n%s", signal, err, p.stderr)
+	}
 }
 
 // drain lets a last process end what the others have left.

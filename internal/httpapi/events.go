@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/triggers"
@@ -103,7 +103,7 @@ func (s *Server) listEvents(ctx context.Context, in *listEvents) (*reply[page[ev
 }
 
 func (s *Server) postEvent(ctx context.Context, in *postEvent) (*postedEvent, error) {
-	e := Emitted{ID: in.Body.ID, Name: in.Body.Name}
+	e := engine.Emitted{ID: in.Body.ID, Name: in.Body.Name}
 	if err := customName(e.Name); err != nil {
 		return nil, err
 	}
@@ -120,13 +120,6 @@ func (s *Server) postEvent(ctx context.Context, in *postEvent) (*postedEvent, er
 			return nil, err
 		}
 		e.Payload = compact.Bytes()
-	}
-	if e.ID == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, err
-		}
-		e.ID = id.String()
 	}
 	stored, created, err := s.Emit(ctx, e)
 	if err != nil {

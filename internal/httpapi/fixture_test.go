@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/timer"
@@ -205,7 +207,10 @@ func pluginOperations(api huma.API) {
 }
 
 // emit keeps an event as the engine would, without routing it.
-func (f *fixture) emit(ctx context.Context, e httpapi.Emitted) (event journal.Event, created bool, err error) {
+func (f *fixture) emit(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error) {
+	if e.ID == "" {
+		e.ID = uuid.NewString()
+	}
 	err = f.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		event, err = journal.EventByID(ctx, tx, e.ID)
 		if !errors.Is(err, journal.ErrNotFound) {

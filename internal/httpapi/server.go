@@ -10,7 +10,6 @@ package httpapi
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/entities"
@@ -47,7 +47,7 @@ type Config struct {
 	// Emit writes a custom event to the log and has it routed. An event with
 	// an ID that is there already is left as it is and comes back with created
 	// false.
-	Emit func(ctx context.Context, e Emitted) (event journal.Event, created bool, err error)
+	Emit func(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error)
 
 	Ready      []Check          // for /readyz
 	Operations []func(huma.API) // of plugins
@@ -57,16 +57,6 @@ type Config struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Registry *prometheus.Registry // for /metrics; nil: there is no such page
-}
-
-// Emitted is an event that comes from outside. Kind and EntityID are "" for
-// one that is about no entity; Payload is one JSON value, nil for none.
-type Emitted struct {
-	ID       string
-	Name     string
-	Kind     string
-	EntityID string
-	Payload  json.RawMessage
 }
 
 // Check is one thing that must be well for the engine to do its work.

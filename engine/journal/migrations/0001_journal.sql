@@ -31,6 +31,7 @@ CREATE TABLE decisions (
     UNIQUE (event_id, rule, trigger_id, outcome)
 );
 CREATE INDEX decisions_rule ON decisions (rule, seq);
+CREATE INDEX decisions_outcome ON decisions (outcome, seq);
 
 -- The text of every rule that a run or a dwell began with.
 CREATE TABLE rule_versions (
@@ -64,6 +65,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_ready ON runs (created_at, id) WHERE ready;
 CREATE INDEX runs_leased ON runs (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX runs_rule ON runs (rule, id);
+CREATE INDEX runs_status ON runs (status, id);
 CREATE INDEX runs_event ON runs (event_id);
 
 -- What each step of a run did. A row in a final status is never done again.

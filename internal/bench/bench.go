@@ -1,0 +1,128 @@
+// Package bench measures how much the engine carries on this machine, against
+// baselines of the same run: what a plain loop or a plain insert would do.
+//
+// The engine that is measured is the one that is served, wired by package app,
+// with its real loops in real time and, on SQLite, with syncs to disk.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options say what is measured. The zero value measures everything on SQLite.
+type Options struct {
+	// Works are the names of what to measure; nil: all of Works.
+	Works []string
+	// DB is the URL of an empty PostgreSQL database; with it, mutate is
+	// measured there too. "": on SQLite alone.
+	DB string
+	// Dir is where files of SQLite are put while they are needed; "": a folder
+	// of the system for temporary files. What is measured is the disk under it.
+	Dir string
+	// Progress is told now and then what is under way and how far it is. It is
+	// never called by two goroutines at once. May be nil.
+	Progress func(Progress)
+
+	// Length is how long each measurement takes; zero: 5 s.
+	Length time.Duration
+	// Rules are how many rules the large set of match has; zero: 10,000.
+	Rules int
+	// Satellites are how many there are in detect, of which every tenth goes
+	// silent; zero: 10,000.
+	Satellites int
+}
+
+// Progress is how far a measurement is.
+type Progress struct {
+	Name string  // of the measurement: "mutate/sqlite/64"
+	Part float64 // from 0 to 1
+}
+
+// Result is what one measurement gave.
+type Result struct {
+	Name      string  `json:"name"`
+	Ops       int     `json:"ops"`
+	Seconds   float64 `json:"seconds"`
+	PerSecond float64 `json:"per_second"`
+	P50       float64 `json:"p50_ms"`
+	P99       float64 `json:"p99_ms"`
+	// PeakRSS is the most memory that the process held during the measurement,
+	// in MiB; zero where the system does not say.
+	PeakRSS float64 `json:"peak_rss_mb"`
+	// Baseline and Ratio compare PerSecond with what the detail names; both are
+	// absent where there is nothing to compare with.
+	Baseline float64 `json:"baseline_per_second,omitzero"`
+	Ratio    float64 `json:"ratio,omitzero"`
+	// Detail says what was done, what the baseline is, and the like.
+	Detail string `json:"detail,omitempty"`
+}
+
+// work is one thing to measure; it may give several results.
+type work struct {
+	name string
+	run  func(ctx context.Context, o Options) ([]Result, error)
+}
+
+var works = []work{{"match", match}, {"mutate", mutate}, {"detect", detect}}
+
+// Works are the names of what can be measured.
+func Works() []string {
+	var names []string
+	for _, w := range works {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// ErrUnknownWork is returned for a name that is not among Works.
+var ErrUnknownWork = errors.New("unknown work")
+
+// Run measures, one thing after the other, and gives the results that there
+// are also with an error.
+func Run(ctx context.Context, o Options) (results []Result, err error) {
+	for _, name := range o.Works {
+		if !slices.Contains(Works(), name) {
+			return nil, fmt.Errorf("%w %q: there are %s", ErrUnknownWork, name, strings.Join(Works(), ", "))
+		}
+	}
+	if o, err = o.filled(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
+	for _, w := range works {
+		if o.Works != nil && !slices.Contains(o.Works, w.name) {
+			continue
+		}
+		list, err := w.run(ctx, o)
+		results = append(results, list...)
+		if err != nil {
+			return results, fmt.Errorf("measure %s: %w", w.name, err)
+		}
+	}
+	return results, nil
+}
+
+// filled is the options with their defaults, and with a folder of its own.
+func (o Options) filled() (Options, error) {
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.Length == 0 {
+		o.Length = 5 * time.Second
+	}
+	if o.Rules == 0 {
+		o.Rules = 10_000
+	}
+	if o.Satellites == 0 {
+		o.Satellites = 10_000
+	}
+	var err error
+	o.Dir, err = os.MkdirTemp(o.Dir, "flightrules-bench-")
+	return o, err
+}

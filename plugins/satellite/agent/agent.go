@@ -1,0 +1,119 @@
+// Package agent is the satellite's side: it connects out to the core, proves
+// who it is, and sends heartbeats, for as long as it is told to.
+//
+// It connects again whenever a connection ends or falls silent, with growing
+// pauses, and stops by itself only when the core refuses its token.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/flightrules/flightrules/plugins/satellite/protocol"
+)
+
+// ErrAuthFailed is returned when the core does not let the agent in. Trying
+// again would not help.
+var ErrAuthFailed = errors.New("the core refused this satellite")
+
+const (
+	firstPause     = time.Second
+	longestPause   = 30 * time.Second
+	pauseJitter    = 0.25
+	beatJitter     = 0.1
+	connectTimeout = 15 * time.Second // to connect and to be let in
+	writeTimeout   = 10 * time.Second
+)
+
+// Config says which satellite this is and where its core is.
+type Config struct {
+	// Core is the address of the core: https://core.example.org, or with
+	// http, ws or wss.
+	Core string
+	// ID and Token are what the core gave when the satellite was created.
+	ID, Token string
+	// AllowInsecure permits an address without TLS that is not this machine.
+	// The token can then be read on the way.
+	AllowInsecure bool
+	// Version is the version of the agent's program, for the core to show.
+	Version string
+	// HTTPClient makes the connections. nil: a client that takes the proxy
+	// from the environment. Redirects are never followed.
+	HTTPClient *http.Client
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+type agent struct {
+	Config
+	address string
+	began   time.Time
+}
+
+// Run is the satellite until ctx ends; then it says goodbye, so that the core
+// knows at once, and returns nil. The errors are ErrAuthFailed and an address
+// that is not usable.
+func Run(ctx context.Context, c Config) error {
+	address, err := socketAddress(c.Core, c.AllowInsecure)
+	if err != nil {
+		return err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.HTTPClient = withoutRedirects(c.HTTPClient)
+	a := &agent{Config: c, address: address, began: time.Now()}
+	pause := firstPause
+	for {
+		proven, err := a.session(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrAuthFailed):
+			return err
+		case proven:
+			pause = firstPause
+		}
+		wait := jittered(pause, pauseJitter)
+		a.Log.Warn("the connection to the core ended; connecting again", "error", err, "pause", wait.Round(time.Millisecond))
+		if !sleep(ctx, wait) {
+			return nil
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// withoutRedirects keeps the token from going where an answer points.
+func withoutRedirects(c *http.Client) *http.Client {
+	var own http.Client
+	if c != nil {
+		own = *c
+	}
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
+}
+
+// jittered is d, more or less by up to a part of it, so that agents that begin
+// together do not go on together.
+func jittered(d time.Duration, part float64) time.Duration {
+	return time.Duration(float64(d) * (1 + part*(2*rand.Float64()-1)))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// refused is the error for a core that does not let the agent in.
+func refused(m protocol.AuthFailed) error { return fmt.Errorf("%w: %s", ErrAuthFailed, m.Reason) }

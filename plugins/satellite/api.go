@@ -1,0 +1,218 @@
+package satellite
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/duration"
+	"github.com/flightrules/flightrules/plugins"
+)
+
+type (
+	// byPath names a satellite in an address.
+	byPath struct {
+		ID string `path:"id" maxLength:"100" doc:"The id of the satellite, or its name."`
+	}
+	listInput struct {
+		Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"50" doc:"At most so many."`
+		After string `query:"after" maxLength:"100" doc:"What the list before this one gave as next."`
+	}
+	createInput struct{ Body settings }
+	changeInput struct {
+		byPath
+		Body changes
+	}
+	reply[T any] struct{ Body T }
+)
+
+// page is a part of the list of satellites, newest first.
+type page struct {
+	Items []Item  `json:"items" nullable:"false"`
+	Next  *string `json:"next" doc:"Pass it as after to go on; null at the end."`
+}
+
+func (p *Plugin) operations(api huma.API) {
+	const path = "/api/v1/satellites"
+	huma.Register(api, operation("list-satellites", http.MethodGet, path, plugins.Viewer, http.StatusOK, "List satellites, newest first"), p.list)
+	huma.Register(api, operation("create-satellite", http.MethodPost, path, plugins.Admin, http.StatusCreated, "Create a satellite and its token"), p.createSatellite)
+	huma.Register(api, operation("get-satellite", http.MethodGet, path+"/{id}", plugins.Viewer, http.StatusOK, "One satellite"), p.get)
+	huma.Register(api, operation("change-satellite", http.MethodPatch, path+"/{id}", plugins.Admin, http.StatusOK, "Change the settings of a satellite"), p.changeSatellite)
+	huma.Register(api, operation("remove-satellite", http.MethodDelete, path+"/{id}", plugins.Admin, http.StatusNoContent, "Remove a satellite and close its sockets"), p.removeSatellite)
+	huma.Register(api, operation("replace-satellite-token", http.MethodPost, path+"/{id}/token", plugins.Admin, http.StatusOK, "Replace the token of a satellite; the old one ends at once"), p.newTokenFor)
+}
+
+func operation(id, method, path string, role plugins.Role, status int, summary string) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, Tags: []string{"satellites"},
+		Metadata: map[string]any{plugins.RoleKey: role},
+	}
+}
+
+func (p *Plugin) list(ctx context.Context, in *listInput) (*reply[page], error) {
+	var rows []row
+	q := p.host.Read().NewSelect().Model(&rows).Order("id DESC").Limit(int64(in.Limit) + 1)
+	if in.After != "" {
+		if !isID(in.After) {
+			return nil, invalid("query.after", "this is not what a list gave as next")
+		}
+		q = q.Where("id < ?", in.After)
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, err
+	}
+	out := page{Items: []Item{}}
+	if len(rows) > in.Limit {
+		rows = rows[:in.Limit]
+		out.Next = &rows[in.Limit-1].ID
+	}
+	items, err := p.items(ctx, rows...)
+	out.Items = append(out.Items, items...)
+	return &reply[page]{out}, err
+}
+
+func (p *Plugin) get(ctx context.Context, in *byPath) (*reply[Item], error) {
+	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return p.reply(ctx, r)
+}
+
+func (p *Plugin) createSatellite(ctx context.Context, in *createInput) (*reply[WithToken], error) {
+	threshold, err := p.config.parseThreshold(in.Body.OfflineThreshold)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName(in.Body.Name); err != nil {
+		return nil, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	token, now := newToken(), db.At(p.host.Now())
+	r := row{
+		ID: id.String(), Name: in.Body.Name, Region: in.Body.Region, Tags: tagsJSON(in.Body.Tags), Capabilities: db.JSON("[]"),
+		TokenHash: hashToken(token), OfflineThreshold: threshold.Microseconds(), ThresholdAt: now, CreatedAt: now,
+	}
+	if err := p.create(ctx, r); err != nil {
+		return nil, answer(err)
+	}
+	return p.withToken(ctx, r.ID, token)
+}
+
+func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[Item], error) {
+	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	if err != nil {
+		return nil, answer(err)
+	}
+	var threshold time.Duration
+	if in.Body.OfflineThreshold != nil {
+		if threshold, err = p.config.parseThreshold(*in.Body.OfflineThreshold); err != nil {
+			return nil, err
+		}
+	}
+	if in.Body.Name != nil {
+		if err := checkName(*in.Body.Name); err != nil {
+			return nil, err
+		}
+	}
+	err = p.update(ctx, r.ID, func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery {
+		q = q.Set("id = id") // something is set also when nothing is to change
+		if in.Body.Name != nil {
+			q = q.Set("name = ?", *in.Body.Name)
+		}
+		if in.Body.Region != nil {
+			q = q.Set("region = ?", *in.Body.Region)
+		}
+		if in.Body.Tags != nil {
+			q = q.Set("tags = ?", tagsJSON(*in.Body.Tags))
+		}
+		if in.Body.OfflineThreshold != nil {
+			q = q.Set("offline_threshold = ?, threshold_at = ?", bun.NullZero(threshold.Microseconds()), at)
+		}
+		return q
+	})
+	if err != nil {
+		return nil, answer(err)
+	}
+	return p.get(ctx, &byPath{r.ID})
+}
+
+func (p *Plugin) removeSatellite(ctx context.Context, in *byPath) (*struct{}, error) {
+	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	if err == nil {
+		err = p.remove(ctx, r.ID)
+	}
+	return nil, answer(err)
+}
+
+func (p *Plugin) newTokenFor(ctx context.Context, in *byPath) (*reply[WithToken], error) {
+	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	if err != nil {
+		return nil, answer(err)
+	}
+	token := newToken()
+	if err := p.replaceToken(ctx, r.ID, hashToken(token)); err != nil {
+		return nil, answer(err)
+	}
+	return p.withToken(ctx, r.ID, token)
+}
+
+func (p *Plugin) withToken(ctx context.Context, id, token string) (*reply[WithToken], error) {
+	r, err := p.byRef(ctx, p.host.Read(), id)
+	if err != nil {
+		return nil, answer(err)
+	}
+	items, err := p.items(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[WithToken]{WithToken{items[0], token}}, nil
+}
+
+func (p *Plugin) reply(ctx context.Context, r row) (*reply[Item], error) {
+	items, err := p.items(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &reply[Item]{items[0]}, nil
+}
+
+// answer turns the errors of a caller into what the caller is told.
+func answer(err error) error {
+	switch {
+	case errors.Is(err, errUnknown):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, errTaken):
+		return huma.Error409Conflict(err.Error(), &huma.ErrorDetail{Location: "body.name", Message: err.Error()})
+	default:
+		return err
+	}
+}
+
+func invalid(location, message string) error {
+	return huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{Location: location, Message: message})
+}
+
+// parseThreshold reads a threshold of a satellite's own; zero is the default.
+func (c Config) parseThreshold(text string) (time.Duration, error) {
+	if text == "" || text == "default" {
+		return 0, nil
+	}
+	d, err := duration.Parse(text)
+	if err != nil {
+		return 0, invalid("body.offline_threshold", err.Error())
+	}
+	if d < c.MinThreshold || d > c.MaxThreshold {
+		return 0, invalid("body.offline_threshold", "it must be from "+duration.Format(c.MinThreshold)+" to "+duration.Format(c.MaxThreshold))
+	}
+	return d, nil
+}

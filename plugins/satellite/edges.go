@@ -1,0 +1,134 @@
+package satellite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/plugins/satellite/protocol"
+)
+
+// topic is the hint that sessions may have ended or changed in the database:
+// every node looks at its own.
+const topic = "sessions"
+
+// connect begins a new session of a satellite, on this node. The hash is of the
+// token that was checked: errRefused when it is no longer the satellite's.
+func (p *Plugin) connect(ctx context.Context, id, hash string, hello protocol.Authenticate) (row, error) {
+	var r row
+	err := p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
+		err := tx.NewUpdate().Model(&r).
+			Set("session_epoch = session_epoch + 1, session_id = ?, node_id = ?", uuid.NewString(), p.host.Node()).
+			Set("connected_at = ?, disconnected_at = NULL, last_heartbeat_at = ?, last_connection_event = ?", at, at, connected).
+			Set("version = ?, capabilities = ?", hello.Version, db.ToJSON(hello.Capabilities)).
+			Where("id = ? AND token_hash = ?", id, hash).Returning("*").Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return errRefused
+		}
+		return err
+	})
+	return r, err
+}
+
+// disconnect ends a session whose agent said goodbye. One that is not the
+// newest changes nothing, nor does one that was declared lost: that episode
+// ends when the satellite is back.
+func (p *Plugin) disconnect(ctx context.Context, id string, epoch int64) error {
+	return p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
+		_, err := tx.NewUpdate().Model((*row)(nil)).
+			Set("last_connection_event = ?, disconnected_at = ?, session_id = NULL, node_id = NULL", disconnected, at).
+			Where("id = ? AND session_epoch = ? AND last_connection_event = ?", id, epoch, connected).Exec(ctx)
+		return err
+	})
+}
+
+// recover is a heartbeat after a loss, on a session that never ended.
+func (p *Plugin) recover(ctx context.Context, id string, epoch int64) error {
+	return p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
+		_, err := tx.NewUpdate().Model((*row)(nil)).
+			Set("last_connection_event = ?, last_heartbeat_at = ?", connected, at).
+			Where("id = ? AND session_epoch = ? AND last_connection_event = ?", id, epoch, heartbeatLost).Exec(ctx)
+		return err
+	})
+}
+
+// create adds a satellite that has never connected: it has no state yet.
+func (p *Plugin) create(ctx context.Context, r row) error {
+	err := p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&r).Returning("NULL").Exec(ctx)
+		return err
+	})
+	return taken(err)
+}
+
+// taken turns the refusal of a second row with the same name into errTaken.
+func taken(err error) error {
+	if db.IsUnique(err) {
+		return errTaken
+	}
+	return err
+}
+
+// update changes columns of a satellite.
+func (p *Plugin) update(ctx context.Context, id string, set func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery) error {
+	err := p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
+		met, err := one(set(tx.NewUpdate().Model((*row)(nil)).Where("id = ?", id), at).Exec(ctx))
+		if err == nil && !met {
+			err = errUnknown
+		}
+		return err
+	})
+	if err == nil {
+		p.host.Hint(topic)
+	}
+	return taken(err)
+}
+
+// replaceToken gives a satellite another token. The old one ends at once, and
+// so does the session that it began: that the satellite is not connected is
+// known, and need not be waited for.
+func (p *Plugin) replaceToken(ctx context.Context, id, hash string) error {
+	return p.update(ctx, id, func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery {
+		return q.Set("token_hash = ?, session_epoch = session_epoch + 1, session_id = NULL, node_id = NULL", hash).
+			Set("disconnected_at = CASE last_connection_event WHEN ? THEN ? ELSE disconnected_at END", connected, at).
+			Set("last_connection_event = CASE last_connection_event WHEN ? THEN ? ELSE last_connection_event END", connected, disconnected)
+	})
+}
+
+// remove ends a satellite: its row goes away, and its sessions end on every
+// node.
+func (p *Plugin) remove(ctx context.Context, id string) error {
+	err := p.lossFirst(ctx, id, func() error {
+		return p.kind.Remove(ctx, id, func(ctx context.Context, tx bun.Tx, _ State) error {
+			if err := p.notAgedOut(ctx, tx, id); err != nil {
+				return err
+			}
+			_, err := tx.NewDelete().Model((*row)(nil)).Where("id = ?", id).Exec(ctx)
+			return err
+		})
+	})
+	if errors.Is(err, entities.ErrNotFound) {
+		err = p.removeUnseen(ctx, id)
+	}
+	if err == nil {
+		p.host.Hint(topic)
+	}
+	return err
+}
+
+// removeUnseen removes a satellite that has never connected, and so is no
+// entity yet.
+func (p *Plugin) removeUnseen(ctx context.Context, id string) error {
+	return p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		met, err := one(tx.NewDelete().Model((*row)(nil)).Where("id = ? AND last_connection_event IS NULL", id).Exec(ctx))
+		if err == nil && !met {
+			err = errUnknown
+		}
+		return err
+	})
+}

@@ -1,0 +1,293 @@
+package satellite_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/engine/outbox"
+	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/plugins/satellite"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// The default numbers, which most tests use.
+const (
+	threshold = 45 * time.Second
+	listen    = 2 * time.Second
+)
+
+// clock is a time that tests move.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// node is one node of the core. Nothing runs by itself.
+type node struct {
+	*clock
+	t       *testing.T
+	db      *db.DB
+	kinds   *entities.Registry
+	timers  *timer.Timers
+	events  *triggers.Catalogue
+	set     *plugins.Set
+	plugin  *satellite.Plugin
+	api     *http.ServeMux
+	metrics *prometheus.Registry
+}
+
+func openDB(t *testing.T, url string) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), url, db.Options{NoSync: true})
+	must(t, err)
+	t.Cleanup(func() { must(t, d.Close()) })
+	return d
+}
+
+// newNode makes a node and brings its database up to date.
+func newNode(t *testing.T, d *db.DB, c *clock, config satellite.Config) *node {
+	t.Helper()
+	n := &node{clock: c, t: t, db: d, metrics: prometheus.NewRegistry()}
+	config.Registerer = n.metrics
+	log := slog.New(slog.DiscardHandler)
+	n.timers = timer.New(d, c.now, log, nil)
+	n.kinds = entities.NewRegistry(d, c.now, log, n.timers)
+	n.events = triggers.NewCatalogue(n.kinds)
+	n.plugin = satellite.New(config)
+	set, err := plugins.NewSet(plugins.Services{
+		DB: d, Entities: n.kinds, Events: n.events, Timers: n.timers, Actions: action.NewSet(), Now: c.now, Log: log, Node: "node-1",
+	}, n.plugin)
+	must(t, err)
+	n.set = set
+	must(t, d.Migrate(t.Context(), append([]db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations()}, set.Migrations()...)...))
+	must(t, set.Init(t.Context()))
+	n.api = http.NewServeMux()
+	api := humago.New(n.api, huma.DefaultConfig("test", "1"))
+	for _, register := range set.Operations() {
+		register(api)
+	}
+	for _, m := range set.Mounts() {
+		n.api.Handle(m.Pattern, m.Handler)
+	}
+	return n
+}
+
+// single is a core of one node on a fresh database.
+func single(t *testing.T, url string) *node {
+	t.Helper()
+	return newNode(t, openDB(t, url), &clock{t: start}, satellite.Config{})
+}
+
+// restarted is a new process on the same database.
+func (n *node) restarted() *node {
+	n.t.Helper()
+	return newNode(n.t, n.db, n.clock, satellite.Config{})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// step fires the timers that are due.
+func (n *node) step() {
+	n.t.Helper()
+	for more := true; more; {
+		var err error
+		more, err = n.timers.Step(n.t.Context())
+		must(n.t, err)
+	}
+}
+
+// advance moves the clock, and does what a node does meanwhile: it beats, and
+// fires timers at the instant at which they come due. The sessions given send
+// heartbeats all the time.
+func (n *node) advance(d time.Duration, alive ...*satellite.Session) {
+	n.t.Helper()
+	for end := n.now().Add(d); n.now().Before(end); {
+		next := n.now().Add(listen)
+		due, err := n.timers.Next(n.t.Context())
+		must(n.t, err)
+		if !due.IsZero() && due.After(n.now()) && due.Before(next) {
+			next = due
+		}
+		if next.After(end) {
+			next = end
+		}
+		n.add(next.Sub(n.now()))
+		n.beat()
+		n.heartbeat(alive...)
+		n.step()
+	}
+}
+
+func (n *node) beat() {
+	n.t.Helper()
+	must(n.t, n.plugin.Beat(n.t.Context()))
+}
+
+// heartbeat is a heartbeat of each of the sessions, right now.
+func (n *node) heartbeat(sessions ...*satellite.Session) {
+	n.t.Helper()
+	for _, s := range sessions {
+		n.plugin.Heartbeat(s, n.now())
+		s.Told()
+	}
+	must(n.t, n.plugin.Flush(n.t.Context()))
+}
+
+// known is a satellite as its operator knows it.
+type known struct{ id, name, token string }
+
+// create makes a satellite through the API.
+func (n *node) create(name string, more ...string) known {
+	n.t.Helper()
+	body := fmt.Sprintf(`{"name": %q, "region": "eu", "tags": {"tier": "1"}`, name)
+	for _, m := range more {
+		body += ", " + m
+	}
+	var out struct{ ID, Token string }
+	n.call(http.StatusCreated, "POST", "/api/v1/satellites", body+"}", &out)
+	return known{out.ID, name, out.Token}
+}
+
+// call makes a request that is to be answered with that status.
+func (n *node) call(want int, method, path, body string, out any) {
+	n.t.Helper()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(n.t.Context(), method, path, bytes.NewReader([]byte(body)))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	n.api.ServeHTTP(w, r)
+	if w.Code != want {
+		n.t.Fatalf("%s %s: %d, want %d: %s", method, path, w.Code, want, w.Body)
+	}
+	if out != nil {
+		must(n.t, json.Unmarshal(w.Body.Bytes(), out))
+	}
+}
+
+func (n *node) connect(k known) *satellite.Session {
+	n.t.Helper()
+	s, err := n.plugin.Connect(n.t.Context(), k.id, k.token)
+	must(n.t, err)
+	return s
+}
+
+// online makes a satellite and connects it.
+func (n *node) online(name string) (known, *satellite.Session) {
+	n.t.Helper()
+	k := n.create(name)
+	return k, n.connect(k)
+}
+
+// state is a satellite's state as everybody reads it.
+func (n *node) state(k known) entities.View {
+	n.t.Helper()
+	v, err := n.kinds.State(n.t.Context(), n.db.Read(), "satellite", k.id)
+	must(n.t, err)
+	return v
+}
+
+func (n *node) wantStatus(k known, status, lastEvent string) {
+	n.t.Helper()
+	if s := n.state(k); s["status"] != status || s["last_event"] != lastEvent {
+		n.t.Errorf("%s is %v after %v, want %s after %s", k.name, s["status"], s["last_event"], status, lastEvent)
+	}
+}
+
+// history is a satellite's transitions, oldest first.
+func (n *node) history(k known) []entities.Transition {
+	n.t.Helper()
+	list, err := n.kinds.Transitions(n.t.Context(), n.db.Read(), entities.Filter{Kind: "satellite", ID: k.id})
+	must(n.t, err)
+	slices.Reverse(list)
+	return list
+}
+
+// happened are the events that a satellite's history means, oldest first.
+func (n *node) happened(k known) []string {
+	n.t.Helper()
+	names := []string{}
+	for _, transition := range n.history(k) {
+		for _, e := range n.events.Derive(transition) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+func (n *node) wantEvents(k known, want ...string) {
+	n.t.Helper()
+	if got := n.happened(k); !slices.Equal(got, want) {
+		n.t.Errorf("events of %s: %v, want %v", k.name, got, want)
+	}
+}
+
+// sql writes to the tables behind the plugin's back.
+func (n *node) sql(query string, args ...any) {
+	n.t.Helper()
+	must(n.t, n.db.Write(n.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	}))
+}
+
+// counted is the sum of a counter over its labels.
+func (n *node) counted(name string) float64 {
+	n.t.Helper()
+	families, err := n.metrics.Gather()
+	must(n.t, err)
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// The names of the events.
+const (
+	evConnected    = "satellite.connected"
+	evDisconnected = "satellite.disconnected"
+	evLost         = "satellite.heartbeat_lost"
+	evRemoved      = "satellite.removed"
+)

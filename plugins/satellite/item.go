@@ -1,0 +1,108 @@
+package satellite
+
+import (
+	"context"
+	"regexp"
+	"time"
+
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/duration"
+)
+
+// neverConnected is the Status of an Item that has no State.
+const neverConnected = "never_connected"
+
+// settings are what an operator says of a new satellite.
+type settings struct {
+	Name             string            `json:"name" minLength:"1" maxLength:"63" doc:"Unique; letters, digits, dots, underscores and hyphens."`
+	Region           string            `json:"region,omitempty" maxLength:"63" pattern:"^[^\\x00-\\x1f]*$" patternDescription:"text in one line"`
+	Tags             map[string]string `json:"tags,omitempty" maxProperties:"64"`
+	OfflineThreshold string            `json:"offline_threshold,omitempty" maxLength:"50" example:"45s" doc:"Silence after which it is lost; absent: the engine's default."`
+}
+
+// changes are what an operator changes; what is absent stays.
+type changes struct {
+	Name             *string            `json:"name,omitempty" minLength:"1" maxLength:"63"`
+	Region           *string            `json:"region,omitempty" maxLength:"63" pattern:"^[^\\x00-\\x1f]*$" patternDescription:"text in one line"`
+	Tags             *map[string]string `json:"tags,omitempty" maxProperties:"64" doc:"In the place of all there were."`
+	OfflineThreshold *string            `json:"offline_threshold,omitempty" maxLength:"50" example:"45s" doc:"Counts from now at the earliest. \"default\": the engine's default."`
+}
+
+// Item is a satellite as the API shows it.
+type Item struct {
+	ID               string            `json:"id"`
+	Name             string            `json:"name"`
+	Region           string            `json:"region"`
+	Tags             map[string]string `json:"tags"`
+	Status           string            `json:"status" enum:"online,offline,never_connected"`
+	LastEvent        *string           `json:"last_event" enum:"connected,disconnected,heartbeat_lost" doc:"What happened last to its connection."`
+	LastSeenAt       *time.Time        `json:"last_seen_at" doc:"When it was heard last."`
+	OfflineThreshold string            `json:"offline_threshold" doc:"Silence after which it is lost."`
+	Version          string            `json:"version" doc:"Of its agent; empty before the first connection."`
+	CreatedAt        time.Time         `json:"created_at"`
+	Session          *Session          `json:"session" doc:"Its newest session, unless that has ended."`
+}
+
+// Session is where a satellite is connected.
+type Session struct {
+	Node        string    `json:"node"`
+	ConnectedAt time.Time `json:"connected_at"`
+}
+
+// WithToken is a satellite with its token, which is shown this once.
+type WithToken struct {
+	Item
+	Token string `json:"token" doc:"Shown this once."`
+}
+
+// items shows satellites as they are now.
+func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
+	listened, err := p.readListening(ctx, p.host.Read())
+	if err != nil {
+		return nil, err
+	}
+	now := p.host.Now()
+	since := listened.since(now, p.config.gap())
+	items := make([]Item, len(rows))
+	for i, r := range rows {
+		tags, err := r.tags()
+		if err != nil {
+			return nil, err
+		}
+		item := Item{
+			ID: r.ID, Name: r.Name, Region: r.Region, Tags: tags, Status: neverConnected, LastSeenAt: r.LastHeartbeatAt.Ptr(),
+			OfflineThreshold: duration.Format(r.threshold(p.config)), Version: r.Version, CreatedAt: r.CreatedAt.Time,
+		}
+		if r.LastEvent != "" {
+			item.Status = status(r.LastEvent, r.deadline(p.config, since), now)
+			item.LastEvent = &r.LastEvent
+		}
+		if r.SessionID != "" {
+			item.Session = &Session{Node: r.NodeID, ConnectedAt: r.ConnectedAt.Time}
+		}
+		items[i] = item
+	}
+	return items, nil
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// checkName refuses names that an address could not tell from something else.
+func checkName(name string) error {
+	switch {
+	case !namePattern.MatchString(name):
+		return invalid("body.name", "write letters, digits, dots, underscores and hyphens, with a letter or digit first")
+	case isID(name):
+		return invalid("body.name", "a name must not look like an id")
+	case name == "connect":
+		return invalid("body.name", "this name is taken by the address where satellites connect")
+	}
+	return nil
+}
+
+func tagsJSON(tags map[string]string) db.JSON {
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	return db.ToJSON(tags)
+}

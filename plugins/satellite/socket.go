@@ -1,0 +1,158 @@
+package satellite
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/plugins/satellite/protocol"
+)
+
+// goodbyePatience bounds how long it is tried to record a goodbye.
+const goodbyePatience = 30 * time.Second
+
+func (p *Plugin) socketHandler() http.Handler { return http.HandlerFunc(p.serveSocket) }
+
+// serveSocket is one socket from its beginning to its end.
+func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
+	ctx, authenticated, left, ok := p.sessions.enter(r.Context())
+	if !ok {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "no more satellites are taken for now", http.StatusServiceUnavailable)
+		return
+	}
+	defer left()
+	defer authenticated()
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return // it has been answered
+	}
+	defer func() { _ = conn.CloseNow() }() // gone either way
+	conn.SetReadLimit(protocol.MaxFrame)
+	s, refused := p.admit(ctx, conn, r.RemoteAddr)
+	if s == nil {
+		finish(conn, refused)
+		return
+	}
+	authenticated()
+	defer p.sessions.remove(s)
+	p.host.Log().Info("a satellite connected", "satellite", s.name, "id", s.id, "epoch", s.epoch, "remote", r.RemoteAddr)
+	goodbye := s.run(ctx, conn, p.config.PingInterval, func(frame []byte) { p.take(s, frame) })
+	p.host.Log().Info("a satellite's socket closed", "satellite", s.name, "id", s.id, "epoch", s.epoch, "goodbye", goodbye)
+	if goodbye {
+		p.goodbye(ctx, s)
+	}
+}
+
+// admit reads the first frame of a socket and begins a session, or says how
+// the socket is to end.
+func (p *Plugin) admit(ctx context.Context, conn *websocket.Conn, remote string) (*session, ending) {
+	ctx, cancel := context.WithTimeout(ctx, p.config.AuthTimeout)
+	defer cancel()
+	_, frame, err := conn.Read(ctx)
+	if err != nil {
+		p.metrics.refused.WithLabelValues("silent").Inc()
+		return nil, ending{}
+	}
+	m, err := protocol.Decode(frame)
+	hello, ok := m.(protocol.Authenticate)
+	if err != nil || !ok || !plausible(hello) {
+		p.metrics.refused.WithLabelValues("malformed").Inc()
+		return nil, ending{protocol.Error{Code: protocol.CodeUnexpected, Message: "the first message must be authenticate"}, websocket.StatusPolicyViolation}
+	}
+	r, err := p.authenticate(ctx, hello)
+	switch {
+	case errors.Is(err, errRefused):
+		return nil, p.refuse(remote, hello.ClientID)
+	case err != nil:
+		p.failed("connect", hello.ClientID, err)
+		return nil, ending{protocol.Error{Code: protocol.CodeUnavailable, Message: "the core could not do it; try again"}, websocket.StatusTryAgainLater}
+	}
+	s := newSession(r, p.config)
+	s.tell(protocol.Authenticated{
+		SatelliteID: r.ID, Session: r.SessionID, Protocol: protocol.Version, HeartbeatInterval: protocol.Duration(s.interval),
+	})
+	p.sessions.add(s)
+	// What ended the session before it was added has passed it by.
+	if err := p.checkSessions(ctx, s); err != nil {
+		p.failed("sessions", s.id, err)
+	}
+	return s, ending{}
+}
+
+// refuse says no, for ever or, to those who failed too often, for now. A good
+// token is let in whatever its address did: behind a proxy all have one.
+func (p *Plugin) refuse(remote, client string) ending {
+	if !p.failures.allow(p.host.Now(), addressOf(remote), client) {
+		p.metrics.refused.WithLabelValues("rate_limited").Inc()
+		return ending{protocol.Error{Code: protocol.CodeRateLimited, Message: "too many failures; try again later"}, websocket.StatusTryAgainLater}
+	}
+	p.metrics.refused.WithLabelValues("credentials").Inc()
+	p.host.Log().Warn("a satellite was refused: it is unknown, or its token is wrong", "id", client, "remote", remote)
+	return ending{protocol.AuthFailed{Reason: "unknown satellite or wrong token"}, websocket.StatusPolicyViolation}
+}
+
+// take handles a frame of a session.
+func (p *Plugin) take(s *session, frame []byte) {
+	m, err := protocol.Decode(frame)
+	switch {
+	case errors.Is(err, protocol.ErrUnknownType):
+		s.tell(protocol.Error{Code: protocol.CodeUnknownType, Message: err.Error()})
+		return
+	case err != nil:
+		s.tell(protocol.Error{Code: protocol.CodeMalformed, Message: err.Error()})
+		return
+	}
+	beat, ok := m.(protocol.Heartbeat)
+	if !ok {
+		s.tell(protocol.Error{Code: protocol.CodeUnexpected, Message: m.Type() + " is not expected here"})
+		return
+	}
+	p.beats.add(s, heartbeat{at: p.host.Now(), sentAt: beat.SentAt})
+}
+
+// goodbye records that an agent left, and tries again while it can: otherwise
+// a satellite that was shut down would be declared lost.
+func (p *Plugin) goodbye(ctx context.Context, s *session) {
+	ctx, cancel := context.WithTimeout(s.cause(ctx), goodbyePatience)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		err := p.disconnect(ctx, s.id, s.epoch)
+		if err == nil {
+			return
+		}
+		p.failed("disconnect", s.id, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// plausible says whether what an agent tells of itself can be stored.
+func plausible(hello protocol.Authenticate) bool {
+	const most = 100
+	texts := append([]string{hello.Version}, hello.Capabilities...)
+	return len(texts) <= most && !slices.ContainsFunc(texts, func(s string) bool { return len(s) > most || strings.ContainsRune(s, 0) })
+}
+
+// authenticate checks a token and begins the session. Where there is no such
+// satellite the same work is done as for a wrong token.
+func (p *Plugin) authenticate(ctx context.Context, hello protocol.Authenticate) (row, error) {
+	r, err := p.byID(ctx, hello.ClientID)
+	if err != nil {
+		return row{}, err
+	}
+	if !tokenMatches(r.TokenHash, hello.Token) {
+		return row{}, errRefused
+	}
+	ctx = entities.WithCause(ctx, entities.Cause{Actor: "satellite:" + r.Name})
+	return p.connect(ctx, r.ID, r.TokenHash, hello)
+}
