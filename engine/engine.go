@@ -98,6 +98,9 @@ func (e *Engine) SetRules(set *rules.Set) {
 	e.DB.Hint(outbox.Topic)
 }
 
+// Loaded says whether SetRules was called: before that nothing is routed.
+func (e *Engine) Loaded() bool { return e.set.Load() != nil }
+
 // Rules is the set in force; an empty one before SetRules.
 func (e *Engine) Rules() *rules.Set {
 	if set := e.set.Load(); set != nil {

@@ -34,7 +34,7 @@ type router struct {
 
 // Step routes a batch, or fires the dwells that are due when nothing is left.
 func (r *router) Step(ctx context.Context) (more bool, err error) {
-	if r.set.Load() == nil {
+	if !r.Loaded() {
 		return false, nil
 	}
 	var b *batch

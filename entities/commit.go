@@ -66,10 +66,10 @@ func (c *committer) do(ctx context.Context, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.waiting = append(c.waiting, o)
-	if c.busy {
-		c.mu.Unlock()
+	if db.InWrite(ctx) {
+		return db.ErrNested // it would wait for itself
+	}
+	if !c.enter(o) {
 		select {
 		case <-o.done:
 			return o.err
@@ -84,20 +84,41 @@ func (c *committer) do(ctx context.Context, o *op) error {
 			case <-o.lead:
 			}
 		}
-		c.mu.Lock()
 	}
-	c.busy = true
-	n := min(len(c.waiting), maxBatch)
-	batch := slices.Clone(c.waiting[:n])
-	c.waiting = slices.Delete(c.waiting, 0, n)
-	c.mu.Unlock()
-
 	defer c.handOn()
-	c.registry.commitBatch(ctx, batch)
+	batch, err := c.registry.commitWaiting(ctx, c.take)
+	if batch == nil { // it did not come to that
+		o.leading = false
+		c.withdraw(o)
+		return err
+	}
 	for _, other := range batch {
 		close(other.done)
 	}
 	return o.err
+}
+
+// enter puts a change into the queue, and says whether it is the one to commit.
+func (c *committer) enter(o *op) (leads bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = append(c.waiting, o)
+	if c.busy {
+		return false
+	}
+	c.busy = true
+	return true
+}
+
+// take gives the changes that share the next transaction. The one whose caller
+// commits is the first of them.
+func (c *committer) take() []*op {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.waiting), maxBatch)
+	batch := slices.Clone(c.waiting[:n])
+	c.waiting = slices.Delete(c.waiting, 0, n)
+	return batch
 }
 
 // withdraw takes back a change that nobody has begun.
@@ -124,27 +145,38 @@ func (c *committer) handOn() {
 	next.lead <- struct{}{}
 }
 
-// commitBatch commits changes together. When one of them fails, each gets a
-// transaction of its own, so that only the failing one fails.
-func (r *Registry) commitBatch(ctx context.Context, batch []*op) {
-	// One caller's patience must not end the changes of the others.
-	shared := ctx
-	if len(batch) > 1 {
-		shared = context.WithoutCancel(ctx)
-	}
-	err := r.db.Write(shared, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, time.Time{}, batch) })
+// commitWaiting commits the changes that wait when its transaction begins: the
+// longer it had to wait for that, the more there are. It gives them, and nil
+// where no transaction could begin.
+func (r *Registry) commitWaiting(ctx context.Context, take func() []*op) (batch []*op, err error) {
+	err = r.db.WriteShared(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if batch == nil {
+			batch = take()
+		}
+		return r.changeAll(ctx, tx, time.Time{}, batch)
+	})
 	var failed *failure
-	switch {
-	case err == nil || len(batch) == 1 || !errors.As(err, &failed):
-		if failed != nil {
-			err = failed.err
-		}
+	if len(batch) > 1 && errors.As(err, &failed) {
+		// Each gets a transaction of its own, so that only the failing one fails.
 		for _, o := range batch {
-			o.err = err
+			o.err = r.commitAlone(o)
 		}
-	default:
-		for _, o := range batch {
-			r.commitBatch(o.ctx, []*op{o})
-		}
+		return batch, nil
 	}
+	if failed != nil {
+		err = failed.err
+	}
+	for _, o := range batch {
+		o.err = err
+	}
+	return batch, err
+}
+
+func (r *Registry) commitAlone(o *op) error {
+	err := r.db.Write(o.ctx, func(ctx context.Context, tx bun.Tx) error { return r.changeAll(ctx, tx, time.Time{}, []*op{o}) })
+	var failed *failure
+	if errors.As(err, &failed) {
+		return failed.err
+	}
+	return err
 }

@@ -109,15 +109,12 @@ func selector(t *Trigger) (path string, values []any) {
 	return "", nil
 }
 
-// lookupKeys brings values to the form in which the index holds them; nil when
-// there are none, or some that cannot be looked up.
-func lookupKeys(values []any) []any {
+// lookupKeys brings the constants of an equality to the form in which the index
+// holds them; nil when there are none.
+func lookupKeys(constants []any) []any {
 	var keys []any
-	for _, v := range values {
-		key, ok := lookupKey(v)
-		if !ok {
-			return nil
-		}
+	for _, v := range constants {
+		key, _ := lookupKey(v) // constants are strings, numbers and booleans
 		keys = append(keys, key)
 	}
 	return distinct(keys)

@@ -117,6 +117,7 @@ var wheres = []string{
 	`event.payload.ok == true`, `event.payload.ok`, `event.payload.ok == false && event.payload.sensor == %s`,
 	`event.payload.extra == %s`, `event.payload.extra == %d`, `event.payload.extra in [%s, %d, true]`, `event.payload?.extra == %s`,
 	`event.payload.extra?.deep == %s`, `event.payload["sensor"] == %s`, `event.payload.count > %d and event.payload.sensor == %s`,
+	`event.payload.extra == nil`, `event.payload.extra in [nil, %s]`, `event.payload.sensor in []`,
 	`event.name == "weather.measured"`, `event.depth == 0 and event.payload.sensor == %s`, `true`,
 }
 

@@ -23,6 +23,7 @@ func TestLoad(t *testing.T) {
 		"b.yaml", simple("b"),
 		"a.yml", simple("a"),
 		"team/deep/c.yaml", simple("c"),
+		"team-first.yaml", simple("team"),
 		"0/last-by-name-first-by-path.yaml", simple("zero"),
 		"a.test.yaml", "tests: []", "team/b.test.yml", "tests: []",
 		".hidden.yaml", "broken: [", ".git/config.yaml", "broken: [", "team/.cache/x/y.yaml", "broken: [",
@@ -38,7 +39,8 @@ func TestLoad(t *testing.T) {
 		got = append(got, r.ID+" "+r.File)
 	}
 	want := []string{
-		"zero etc/rules/0/last-by-name-first-by-path.yaml", "a etc/rules/a.yml", "b etc/rules/b.yaml", "c etc/rules/team/deep/c.yaml",
+		"zero etc/rules/0/last-by-name-first-by-path.yaml", "a etc/rules/a.yml", "b etc/rules/b.yaml",
+		"team etc/rules/team-first.yaml", "c etc/rules/team/deep/c.yaml",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -80,7 +82,7 @@ func TestUnreadable(t *testing.T) {
 		{"everything", ".", "etc:1:1: cannot be read: open .: permission denied"},
 	} {
 		t.Run(c.what+" that cannot be read is a problem", func(t *testing.T) {
-			all := locked{files("a.yaml", simple("Bad"), "b.yaml", simple("b"), "team/c.yaml", simple("c")), map[string]bool{c.locked: true}}
+			all := locked{files("b.yaml", simple("b"), "team/c.yaml", simple("c"), "z.yaml", simple("Bad")), map[string]bool{c.locked: true}}
 			set, err := newCompiler(t).Load(all, "etc")
 			var list *yamlx.Error
 			if !errors.As(err, &list) || set != nil {
@@ -89,7 +91,7 @@ func TestUnreadable(t *testing.T) {
 			if text := err.Error(); !strings.Contains(text, c.want) {
 				t.Errorf("%q is not in\n%s", c.want, text)
 			}
-			if others := strings.Contains(err.Error(), "etc/a.yaml:2:9: bad rule id"); others != (c.locked != ".") {
+			if others := strings.Contains(err.Error(), "etc/z.yaml:2:9: bad rule id"); others != (c.locked != ".") {
 				t.Errorf("the other files were not looked at:\n%v", err)
 			}
 		})

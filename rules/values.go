@@ -45,7 +45,7 @@ func likeView(v any) any {
 			return int64(v)
 		}
 	case time.Time:
-		return v.UTC().Format(time.RFC3339Nano)
+		return v.Format(time.RFC3339Nano) // Decode has made it UTC
 	case time.Duration:
 		return duration.Format(v)
 	case []any:

@@ -44,6 +44,12 @@ rules:
 			}
 		})
 	}
+	t.Run("the text makes it again", func(t *testing.T) {
+		again, err := newCompiler(t).Compile(before.Text)
+		if err != nil || again.Version != before.Version {
+			t.Errorf("%v, %v", again, err)
+		}
+	})
 	versions := map[string]string{before.Version: "the rule itself"}
 	for _, change := range []struct{ what, from, to string }{
 		{"a name", "name: Page", "name: Pager"},

@@ -42,6 +42,7 @@ func satelliteRunCommand() *cobra.Command {
 			if c.Token, err = client.ReadToken(tokenFile); err != nil {
 				return err
 			}
+			c.Version = version()
 			err = agent.Run(cmd.Context(), c)
 			if errors.Is(err, agent.ErrAuthFailed) {
 				fmt.Fprintln(os.Stderr, "flightrules:", err)
@@ -61,7 +62,8 @@ func satelliteRunCommand() *cobra.Command {
 
 func satelliteTokenCommand() *cobra.Command {
 	var a api
-	var region, file, output string
+	var n client.NewSatellite
+	var file, output string
 	cmd := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Make a token for a satellite",
@@ -70,11 +72,12 @@ func satelliteTokenCommand() *cobra.Command {
 		Args:    args(cobra.ExactArgs(1)),
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, names []string) error {
+			n.Name = names[0]
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
-			s, err := c.SatelliteToken(cmd.Context(), names[0], region)
+			s, err := c.SatelliteToken(cmd.Context(), n)
 			if err != nil {
 				return err
 			}
@@ -89,7 +92,8 @@ func satelliteTokenCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	a.flags(flags)
-	flags.StringVar(&region, "region", "", "region of a satellite that is new")
+	flags.StringVar(&n.Region, "region", "", "region of a satellite that is new")
+	flags.StringVar(&n.Threshold, "threshold", "", "silence after which a satellite that is new is lost, such as 15s (default 45s)")
 	flags.StringVar(&file, "file", "", "write the token to this file instead of showing it")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd

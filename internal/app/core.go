@@ -61,6 +61,7 @@ type Core struct {
 
 	config   Config
 	problems atomic.Pointer[[]yamlx.Problem]
+	refused  prometheus.Gauge // how many there are
 }
 
 // Clock is the wall clock in the precision of the database.
@@ -121,6 +122,12 @@ func (c *Core) wire() error {
 		in = c.config.Metrics
 	}
 	metrics := engine.NewMetrics(in)
+	c.refused = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "flightrules_rules_problems", Help: "Problems of the rules' files for which they were refused; 0 when they are in force.",
+	})
+	if in != nil {
+		in.MustRegister(c.refused)
+	}
 	c.Timers = timer.New(c.DB, c.Now, c.Log, metrics.Failed)
 	c.Entities = entities.NewRegistry(c.DB, c.Now, c.Log, c.Timers)
 	c.Events = triggers.NewCatalogue(c.Entities)
@@ -167,9 +174,11 @@ func (c *Core) Load() error {
 			found = list.Problems
 		}
 		c.problems.Store(&found)
+		c.refused.Set(float64(len(found)))
 		return fmt.Errorf("load rules: %w", err)
 	}
 	c.problems.Store(nil)
+	c.refused.Set(0)
 	c.Engine.SetRules(set)
 	return nil
 }

@@ -136,8 +136,10 @@ func (c *Core) checks() []httpapi.Check {
 	return []httpapi.Check{
 		{Name: "database", Run: func(ctx context.Context) error { return c.DB.Read().PingContext(ctx) }},
 		{Name: "rules", Run: func(context.Context) error {
-			if n := len(c.Problems()); n > 0 {
-				return fmt.Errorf("the files have %d problems; the rules from before are in force", n)
+			// Files with problems do not make a node unready: the rules from
+			// before are in force. They are shown elsewhere.
+			if !c.Engine.Loaded() {
+				return errors.New("no rules have been loaded yet")
 			}
 			return nil
 		}},

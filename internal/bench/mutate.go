@@ -39,7 +39,7 @@ func mutate(ctx context.Context, o Options) ([]Result, error) {
 	}
 	var results []Result
 	for _, d := range databases {
-		for _, writers := range []int{1, 64} {
+		for _, writers := range []int{64} {
 			name := fmt.Sprintf("mutate/%s/%d", d.name, writers)
 			m := &mutation{Options: o, name: name, url: d.url, writers: writers}
 			if d.url == "" {
@@ -122,7 +122,7 @@ func (m *mutation) measure(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	r := result(m.name, m.took, time.Since(begin))
-	for _, b := range []int{1,64,256} {
+	for _, b := range []int{256} {
 	raw, err := rawInserts(ctx, m.core.DB, "sqlite:" + filepath.Join(m.Dir, fmt.Sprintf("raw-%d-%d.db", m.writers, b)), b, m.Length)
 	fmt.Println("raw", b, raw, r.PerSecond/raw, err)
 	}

@@ -104,14 +104,21 @@ type Satellite struct {
 	Token string `json:"token"`
 }
 
-// SatelliteToken makes a token for the satellite of that name, which is
-// created in the region where it does not exist.
-func (c *Client) SatelliteToken(ctx context.Context, name, region string) (Satellite, error) {
+// NewSatellite is what a satellite is made with.
+type NewSatellite struct {
+	Name      string `json:"name"`
+	Region    string `json:"region,omitempty"`
+	Threshold string `json:"offline_threshold,omitempty"` // a duration; "": the default
+}
+
+// SatelliteToken makes a token for a satellite, which is created where none of
+// that name exists.
+func (c *Client) SatelliteToken(ctx context.Context, n NewSatellite) (Satellite, error) {
 	var s Satellite
-	err := c.Post(ctx, "/api/v1/satellites", map[string]string{"name": name, "region": region}, &s)
+	err := c.Post(ctx, "/api/v1/satellites", n, &s)
 	var refused *Problem
 	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
-		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(name)+"/token", nil, &s)
+		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(n.Name)+"/token", nil, &s)
 	}
 	return s, err
 }

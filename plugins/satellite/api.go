@@ -26,7 +26,7 @@ type (
 	}
 	createInput struct{ Body settings }
 	changeInput struct {
-		byPath
+		ID   string `path:"id" maxLength:"100" doc:"The id of the satellite, or its name."`
 		Body changes
 	}
 	reply[T any] struct{ Body T }

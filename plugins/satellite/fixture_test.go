@@ -164,8 +164,8 @@ func (n *node) beat() {
 func (n *node) heartbeat(sessions ...*satellite.Session) {
 	n.t.Helper()
 	for _, s := range sessions {
-		n.plugin.Heartbeat(s, n.now())
 		s.Told()
+		n.plugin.Heartbeat(s, n.now())
 	}
 	must(n.t, n.plugin.Flush(n.t.Context()))
 }

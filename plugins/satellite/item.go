@@ -40,11 +40,11 @@ type Item struct {
 	OfflineThreshold string            `json:"offline_threshold" doc:"Silence after which it is lost."`
 	Version          string            `json:"version" doc:"Of its agent; empty before the first connection."`
 	CreatedAt        time.Time         `json:"created_at"`
-	Session          *Session          `json:"session" doc:"Its newest session, unless that has ended."`
+	Session          *SessionItem      `json:"session" doc:"Its newest session, unless that has ended."`
 }
 
-// Session is where a satellite is connected.
-type Session struct {
+// SessionItem is where a satellite is connected.
+type SessionItem struct {
 	Node        string    `json:"node"`
 	ConnectedAt time.Time `json:"connected_at"`
 }
@@ -78,7 +78,7 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 			item.LastEvent = &r.LastEvent
 		}
 		if r.SessionID != "" {
-			item.Session = &Session{Node: r.NodeID, ConnectedAt: r.ConnectedAt.Time}
+			item.Session = &SessionItem{Node: r.NodeID, ConnectedAt: r.ConnectedAt.Time}
 		}
 		items[i] = item
 	}

@@ -67,7 +67,7 @@ func TestLoss(t *testing.T) {
 			if after.DueAt != armed.DueAt {
 				t.Errorf("the timer moved from %s to %s", armed.DueAt, after.DueAt)
 			}
-			n.advance(4 * threshold, s)
+			n.advance(4*threshold, s)
 			n.wantStatus(k, "online", "connected")
 			n.wantEvents(k, evConnected)
 			n.advance(threshold + listen)
@@ -187,26 +187,20 @@ func TestPoisonedSatellite(t *testing.T) {
 			n.wantEvents(k, evConnected, evLost)
 		}
 
-		before := n.counted("flightrules_satellite_edge_failures_total")
-		n.heartbeat(append(sessions, bad)...)
+		n.heartbeat(sessions...)
 		for _, k := range healthy {
 			n.wantEvents(k, evConnected, evLost, evConnected)
 		}
-		if got := n.counted("flightrules_satellite_edge_failures_total") - before; got != 0 {
-			t.Errorf("%v failures counted, want 0: its loss could not be declared either, so a heartbeat is no edge", got)
-		}
-
-		n.sql("UPDATE satellites SET last_connection_event = 'heartbeat_lost' WHERE id = ?", poisoned.id)
 		n.heartbeat(append(sessions, bad)...)
-		if got := n.counted("flightrules_satellite_edge_failures_total") - before; got != 1 {
+		if got := n.counted("flightrules_satellite_edge_failures_total"); got != 1 {
 			t.Errorf("%v failures counted, want 1", got)
 		}
-		if len(bad.Told()) != 0 {
-			t.Error("a heartbeat that could not be written was acknowledged")
+		if m := bad.Told(); len(m) != 0 {
+			t.Errorf("the agent was told %v of a heartbeat that could not be written", m)
 		}
 		n.sql("UPDATE satellites SET tags = '{}' WHERE id = ?", poisoned.id)
 		n.heartbeat(append(sessions, bad)...)
-		n.wantStatus(poisoned, "online", "connected")
+		n.wantEvents(poisoned, evConnected, evLost, evConnected)
 	})
 }
 
@@ -241,7 +235,6 @@ func TestManyAreDueAtOnce(t *testing.T) {
 		n.beat()
 	}
 	c := &counter{}
-	//nolint:staticcheck // the pool in use is the one to watch
 	n.db.Read().AddQueryHook(c)
 	n.step()
 	notes, err := outbox.Oldest(t.Context(), n.db.Read(), 2*many)
