@@ -44,6 +44,9 @@ func (m match) key() string {
 // event finds the rules that an event matches and decides about each. With
 // lazy, the event is recorded only if a decision refers to it.
 func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event, lazy bool) error {
+	if !b.set.Listens(e.Name) {
+		return nil
+	}
 	value, err := b.Events.Value(e)
 	if err != nil {
 		b.Log.Error("an event could not be shown to the rules", "event", e.ID, "name", e.Name, "error", err)

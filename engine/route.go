@@ -37,6 +37,10 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 	if !r.Loaded() {
 		return false, nil
 	}
+	ahead, err := r.readAhead(ctx)
+	if err != nil {
+		return false, err
+	}
 	var b *batch
 	err = r.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		b, more = nil, false
@@ -54,7 +58,7 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
-		if err := b.route(ctx, tx, notes); err != nil {
+		if err := b.route(ctx, tx, notes, ahead); err != nil {
 			return err
 		}
 		fired := 0
@@ -95,17 +99,50 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// route works out what follows from each note, in order.
-func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note) error {
-	var seqs []int64
-	var ids []string
+// change is a transition and the events that it means.
+type change struct {
+	entities.Transition
+	means []triggers.Derived
+}
+
+// readAhead reads what the next transaction will most likely route. Transitions
+// never change and derivers look at nothing else, so that all this needs no
+// lock and keeps no writer waiting.
+func (r *router) readAhead(ctx context.Context) (map[int64]change, error) {
+	if r.elsewhere {
+		return nil, nil
+	}
+	notes, err := outbox.Oldest(ctx, r.DB.Read(), routeBatch)
+	if err != nil {
+		return nil, err
+	}
+	seqs, _ := split(notes, nil)
+	list, err := r.Entities.BySeq(ctx, r.DB.Read(), seqs...)
+	if errors.Is(err, entities.ErrInvalid) {
+		return nil, nil // the transaction finds out which
+	}
+	found := make(map[int64]change, len(list))
+	for _, t := range list {
+		found[t.Seq] = change{t, r.Events.Derive(t)}
+	}
+	return found, err
+}
+
+// split tells the transitions of notes, but for those known, from the events.
+func split(notes []outbox.Note, known map[int64]change) (seqs []int64, events []string) {
 	for _, n := range notes {
-		if n.TransitionSeq != 0 {
+		if n.TransitionSeq == 0 {
+			events = append(events, n.EventID)
+		} else if _, ok := known[n.TransitionSeq]; !ok {
 			seqs = append(seqs, n.TransitionSeq)
-		} else {
-			ids = append(ids, n.EventID)
 		}
 	}
+	return seqs, events
+}
+
+// route works out what follows from each note, in order.
+func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead map[int64]change) error {
+	seqs, ids := split(notes, ahead)
 	transitions, err := b.transitions(ctx, tx, seqs)
 	if err != nil {
 		return err
@@ -115,8 +152,10 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note) error
 		return err
 	}
 	for _, n := range notes {
-		if t, ok := transitions[n.TransitionSeq]; ok {
-			err = b.transition(ctx, tx, t)
+		if c, ok := ahead[n.TransitionSeq]; ok {
+			err = b.transition(ctx, tx, c)
+		} else if t, ok := transitions[n.TransitionSeq]; ok {
+			err = b.transition(ctx, tx, change{t, b.Events.Derive(t)})
 		} else if e, ok := emitted[n.EventID]; ok {
 			err = b.event(ctx, tx, e, false)
 		}
@@ -155,10 +194,11 @@ func (b *batch) transitions(ctx context.Context, tx bun.Tx, seqs []int64) (map[i
 	return found, nil
 }
 
-// transition derives the events of a change and decides about each, and about
-// the change itself where a rule waits for it.
-func (b *batch) transition(ctx context.Context, tx bun.Tx, t entities.Transition) error {
-	for _, d := range b.Events.Derive(t) {
+// transition decides about each event that a change means, and about the change
+// itself where a rule waits for it.
+func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
+	t := c.Transition
+	for _, d := range c.means {
 		e := triggers.Event{
 			ID: newID(), Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/internal/db"
 )
 
 // maxBatch bounds how many changes share one transaction. Past a few hundred
@@ -87,9 +89,8 @@ func (c *committer) do(ctx context.Context, o *op) error {
 	}
 	defer c.handOn()
 	batch, err := c.registry.commitWaiting(ctx, c.take)
-	if batch == nil { // it did not come to that
-		o.leading = false
-		c.withdraw(o)
+	if batch == nil {
+		c.leave(o)
 		return err
 	}
 	for _, other := range batch {
@@ -121,7 +122,8 @@ func (c *committer) take() []*op {
 	return batch
 }
 
-// withdraw takes back a change that nobody has begun.
+// withdraw takes back a change that nobody has begun and whose caller is not to
+// commit.
 func (c *committer) withdraw(o *op) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,6 +133,13 @@ func (c *committer) withdraw(o *op) bool {
 	}
 	c.waiting = slices.Delete(c.waiting, i, i+1)
 	return true
+}
+
+// leave takes back the change of a caller that was to commit and could not.
+func (c *committer) leave(o *op) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(other *op) bool { return other == o })
 }
 
 func (c *committer) handOn() {

@@ -1,6 +1,7 @@
 package entities
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -109,17 +110,15 @@ func (row transitionRow) transition(passive map[string]bool) (Transition, error)
 		return t, fmt.Errorf("transition %d: %w", row.Seq, err)
 	}
 	t.Next = next
-	var delta map[string][2]json.RawMessage
-	if err := json.Unmarshal(row.Delta, &delta); err != nil {
-		return t, fmt.Errorf("transition %d: %w", row.Seq, err)
+	var delta map[string][2]any
+	decoder := json.NewDecoder(bytes.NewReader(row.Delta))
+	decoder.UseNumber()
+	if err := decoder.Decode(&delta); err != nil {
+		return t, fmt.Errorf("transition %d: %w: %w", row.Seq, ErrInvalid, err)
 	}
 	t.Delta = make(Delta, len(delta))
 	for name, pair := range delta {
-		values, err := parseView(db.ToJSON(map[string]json.RawMessage{"from": pair[0], "to": pair[1]}))
-		if err != nil {
-			return t, fmt.Errorf("transition %d: %w", row.Seq, err)
-		}
-		t.Delta[name] = [2]any{values["from"], values["to"]}
+		t.Delta[name] = [2]any{normal(pair[0]), normal(pair[1])}
 	}
 	return t, nil
 }

@@ -1,6 +1,7 @@
 package rules_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,6 +124,34 @@ actions[9] emit
 			t.Error(diff)
 		}
 	})
+}
+
+// The values of from and to are compared with those of views, by Go's own
+// equality of values.
+func TestValuesAreAsInViews(t *testing.T) {
+	for _, c := range []struct {
+		field, written string
+		want           []any
+	}{
+		{"status", "open", []any{"open"}},
+		{"status", "[open, closed]", []any{"open", "closed"}},
+		{"status", "null", []any{nil}},
+		{"priority", "3", []any{int64(3)}},
+		{"priority", "3.0", []any{int64(3)}},
+		{"cost", "[2, 2.0, 2.5]", []any{int64(2), int64(2), 2.5}},
+		{"budget", "90m", []any{"1h30m"}},
+		{"opened_at", "2030-01-31T12:00:00.50+01:00", []any{"2030-01-31T11:00:00.5Z"}},
+		{"watchers", "[ann, bob]", []any{[]any{"ann", "bob"}}},
+		{"watchers", "[]", []any{[]any{}}},
+		{"labels", "{team: ops, size: 3, none: null}", []any{map[string]any{"team": "ops", "size": int64(3)}}},
+	} {
+		t.Run(c.field+" "+c.written, func(t *testing.T) {
+			r := one(t, fmt.Sprintf("rules: [{id: r, triggers: [{state: ticket.%s, to: %s}], actions: [{log: hi}]}]", c.field, c.written))
+			if diff := cmp.Diff(c.want, r.Triggers[0].Trigger.(triggers.OnState).To); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
 }
 
 func TestDefaults(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/rules"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -38,6 +39,9 @@ type ticket struct {
 	Priority int            `json:"priority,omitempty"`
 	Labels   map[string]any `json:"labels,omitempty"`
 	OpenedAt *time.Time     `json:"opened_at,omitempty"`
+	Watchers []string       `json:"watchers,omitempty"`
+	Cost     float64        `json:"cost,omitempty"`
+	Budget   *duration.Text `json:"budget,omitempty"`
 }
 
 // contact is the payload of the events of satellites.

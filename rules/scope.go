@@ -214,11 +214,8 @@ var ourNames = regexp.MustCompile(`(?:^|[^.\w])(vars|steps)\??\.$`)
 
 // problem reports what is wrong with an expression in n.
 func (s *scope) problem(n yamlx.Node, err error) {
-	var e *expression.Error
-	if !errors.As(err, &e) {
-		s.ps.Add(n, err.Error(), "")
-		return
-	}
+	e := &expression.Error{Message: err.Error()}
+	errors.As(err, &e)
 	message, hint := e.Message, e.Hint
 	text, _ := n.Value().(string)
 	base := ourNames.FindStringSubmatch(text[:min(e.Offset, len(text))])

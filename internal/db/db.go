@@ -9,6 +9,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -189,17 +190,52 @@ func HintAfter(ctx context.Context, topic string) {
 	ctx.Value(inWrite{}).(*pending).topics[topic] = struct{}{}
 }
 
+// InWrite says whether ctx is one that Write gave.
+func InWrite(ctx context.Context) bool { return ctx.Value(inWrite{}) != nil }
+
 // Write runs fn in one transaction and commits it when fn returns nil. A lost
 // deadlock or serialization conflict runs fn again, a bounded number of times,
 // so fn must leave nothing behind but rows. On SQLite writers queue for the
 // one writing connection.
 func (d *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	if ctx.Value(inWrite{}) != nil {
+	return d.attempt(ctx, d.write, fn)
+}
+
+// WriteShared is Write for a transaction that does the work of several callers:
+// ctx counts until it is its turn to begin, and then no longer.
+func (d *DB) WriteShared(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	if InWrite(ctx) {
+		return ErrNested
+	}
+	for attempt := 1; ; attempt++ {
+		conn, err := d.write.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		begun := false
+		err = d.attempt(context.WithoutCancel(ctx), conn, func(ctx context.Context, tx bun.Tx) error {
+			begun = true
+			return fn(ctx, tx)
+		})
+		_ = conn.Close() // back to the pool; what was committed stays so
+		if begun || attempt == maxAttempts || !errors.Is(err, driver.ErrBadConn) {
+			return err
+		}
+	}
+}
+
+// beginner is a connection, or the pool of them.
+type beginner interface {
+	RunInTx(ctx context.Context, opts *sql.TxOptions, fn func(ctx context.Context, tx bun.Tx) error) error
+}
+
+func (d *DB) attempt(ctx context.Context, on beginner, fn func(ctx context.Context, tx bun.Tx) error) error {
+	if InWrite(ctx) {
 		return ErrNested
 	}
 	for attempt := 1; ; attempt++ {
 		after := &pending{topics: map[string]struct{}{}}
-		err := d.write.RunInTx(context.WithValue(ctx, inWrite{}, after), nil, fn)
+		err := on.RunInTx(context.WithValue(ctx, inWrite{}, after), nil, fn)
 		if err == nil {
 			for topic := range after.topics {
 				d.Hint(topic)

@@ -16,7 +16,7 @@ import (
 func TestSessions(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		n := single(t, url)
-		other := newNode(t, n.db, n.clock, satellite.Config{})
+		other := nodeAt(t, n.db, n.clock)
 
 		t.Run("a satellite that never connected has no state", func(t *testing.T) {
 			k := n.create("new")
@@ -171,7 +171,7 @@ func TestThresholdChanges(t *testing.T) {
 func TestRemoval(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		n := single(t, url)
-		other := newNode(t, n.db, n.clock, satellite.Config{})
+		other := nodeAt(t, n.db, n.clock)
 
 		t.Run("leaves a tombstone and ends the session on another node", func(t *testing.T) {
 			k, s := n.online("removed")

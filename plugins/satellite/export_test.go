@@ -70,3 +70,10 @@ func (l *limiter) Buckets() int { return len(l.buckets) }
 
 // MaxBuckets bounds them.
 const MaxBuckets = maxBuckets
+
+// Live says whether a satellite has a session on this node.
+func (p *Plugin) Live(id string) bool {
+	p.sessions.mu.Lock()
+	defer p.sessions.mu.Unlock()
+	return p.sessions.live[id] != nil
+}

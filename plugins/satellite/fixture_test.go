@@ -63,6 +63,7 @@ type node struct {
 	timers  *timer.Timers
 	events  *triggers.Catalogue
 	set     *plugins.Set
+	err     error // of registering
 	plugin  *satellite.Plugin
 	api     *http.ServeMux
 	metrics *prometheus.Registry
@@ -76,44 +77,64 @@ func openDB(t *testing.T, url string) *db.DB {
 	return d
 }
 
-// newNode makes a node and brings its database up to date.
-func newNode(t *testing.T, d *db.DB, c *clock, config satellite.Config) *node {
-	t.Helper()
-	n := &node{clock: c, t: t, db: d, metrics: prometheus.NewRegistry()}
+// registered makes a node up to where the plugin is registered, with the error
+// of that.
+func registered(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config) *node {
+	n := &node{t: t, db: d, metrics: prometheus.NewRegistry()}
 	config.Registerer = n.metrics
 	log := slog.New(slog.DiscardHandler)
-	n.timers = timer.New(d, c.now, log, nil)
-	n.kinds = entities.NewRegistry(d, c.now, log, n.timers)
+	n.timers = timer.New(d, now, log, nil)
+	n.kinds = entities.NewRegistry(d, now, log, n.timers)
 	n.events = triggers.NewCatalogue(n.kinds)
 	n.plugin = satellite.New(config)
-	set, err := plugins.NewSet(plugins.Services{
-		DB: d, Entities: n.kinds, Events: n.events, Timers: n.timers, Actions: action.NewSet(), Now: c.now, Log: log, Node: "node-1",
+	n.set, n.err = plugins.NewSet(plugins.Services{
+		DB: d, Entities: n.kinds, Events: n.events, Timers: n.timers, Actions: action.NewSet(), Now: now, Log: log, Node: "node-1",
 	}, n.plugin)
-	must(t, err)
-	n.set = set
-	must(t, d.Migrate(t.Context(), append([]db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations()}, set.Migrations()...)...))
-	must(t, set.Init(t.Context()))
-	n.api = http.NewServeMux()
-	api := humago.New(n.api, huma.DefaultConfig("test", "1"))
-	for _, register := range set.Operations() {
+	return n
+}
+
+// newNode makes a node and brings its database up to date.
+func newNode(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config) *node {
+	t.Helper()
+	n := registered(t, d, now, config)
+	must(t, n.err)
+	must(t, d.Migrate(t.Context(), append([]db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations()}, n.set.Migrations()...)...))
+	must(t, n.set.Init(t.Context()))
+	n.api = n.routes()
+	return n
+}
+
+// routes is what the plugin serves.
+func (n *node) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	api := humago.New(mux, huma.DefaultConfig("test", "1"))
+	for _, register := range n.set.Operations() {
 		register(api)
 	}
-	for _, m := range set.Mounts() {
-		n.api.Handle(m.Pattern, m.Handler)
+	for _, m := range n.set.Mounts() {
+		mux.Handle(m.Pattern, m.Handler)
 	}
+	return mux
+}
+
+// nodeAt makes a node with a clock that the test moves.
+func nodeAt(t *testing.T, d *db.DB, c *clock) *node {
+	t.Helper()
+	n := newNode(t, d, c.now, satellite.Config{})
+	n.clock = c
 	return n
 }
 
 // single is a core of one node on a fresh database.
 func single(t *testing.T, url string) *node {
 	t.Helper()
-	return newNode(t, openDB(t, url), &clock{t: start}, satellite.Config{})
+	return nodeAt(t, openDB(t, url), &clock{t: start})
 }
 
 // restarted is a new process on the same database.
 func (n *node) restarted() *node {
 	n.t.Helper()
-	return newNode(n.t, n.db, n.clock, satellite.Config{})
+	return nodeAt(n.t, n.db, n.clock)
 }
 
 func must(t *testing.T, err error) {

@@ -115,7 +115,7 @@ func TestClockJumpsForwardAndIsSetBack(t *testing.T) {
 
 func TestNodesWhoseClocksDifferALittle(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
-	behind := newNode(t, n.db, &clock{t: start.Add(-listen)}, satellite.Config{})
+	behind := nodeAt(t, n.db, &clock{t: start.Add(-listen)})
 	k, _ := n.online("watched")
 	for n.now().Before(start.Add(threshold + listen)) {
 		n.add(listen)

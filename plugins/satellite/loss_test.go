@@ -145,7 +145,7 @@ func TestTwentyNodes(t *testing.T) {
 		d, c := openDB(t, url), &clock{t: start}
 		nodes := make([]*node, 20)
 		for i := range nodes {
-			nodes[i] = newNode(t, d, c, satellite.Config{})
+			nodes[i] = nodeAt(t, d, c)
 		}
 		var lost []known
 		for i := range 3 {
