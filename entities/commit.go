@@ -21,7 +21,7 @@ type op struct {
 	ctx       context.Context // of the caller; apply runs with its values
 	kind      *kind
 	id        string
-	apply     func(ctx context.Context, tx bun.Tx, prev View) (next any, err error)
+	apply     func(ctx context.Context, tx bun.Tx, prev db.JSON) (next any, err error) // prev: nil where it does not exist
 	remove    bool
 	ifVersion *int64
 

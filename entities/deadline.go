@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/internal/db"
 )
 
 // deadlineTimer is the kind of the timers at which entities will read
@@ -52,7 +53,7 @@ func (r *Registry) lookAgain(ctx context.Context, name string, due []timer.Timer
 		for i, t := range due {
 			_, id, _ := strings.Cut(t.Key, "/")
 			ops[i] = newOp(ctx, k, id, nil)
-			ops[i].apply = func(context.Context, bun.Tx, View) (any, error) { return nil, nil }
+			ops[i].apply = func(context.Context, bun.Tx, db.JSON) (any, error) { return nil, nil }
 		}
 		if _, err := r.lock(ctx, tx, ops); err != nil {
 			return err

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/internal/db"
 )
 
 // Handle is the only path by which entities of one kind change.
@@ -76,16 +78,15 @@ func (h *Handle[S]) Look(ctx context.Context, ids ...string) error {
 
 func (h *Handle[S]) op(ctx context.Context, id string, apply Apply[S], opts []Option) *op {
 	o := newOp(ctx, h.kind, id, opts)
-	o.apply = func(ctx context.Context, tx bun.Tx, prev View) (any, error) {
-		var state *S
-		if prev != nil {
-			s, err := decode[S](prev)
-			if err != nil {
-				return nil, err
-			}
-			state = &s
+	o.apply = func(ctx context.Context, tx bun.Tx, prev db.JSON) (any, error) {
+		if prev == nil {
+			return apply(ctx, tx, nil)
 		}
-		return apply(ctx, tx, state)
+		s, err := decodeText[S](prev)
+		if err != nil {
+			return nil, err
+		}
+		return apply(ctx, tx, &s)
 	}
 	return o
 }
@@ -93,11 +94,11 @@ func (h *Handle[S]) op(ctx context.Context, id string, apply Apply[S], opts []Op
 func (h *Handle[S]) removal(ctx context.Context, id string, apply func(ctx context.Context, tx bun.Tx, prev S) error, opts []Option) *op {
 	o := newOp(ctx, h.kind, id, opts)
 	o.remove = true
-	o.apply = func(ctx context.Context, tx bun.Tx, prev View) (any, error) {
+	o.apply = func(ctx context.Context, tx bun.Tx, prev db.JSON) (any, error) {
 		if prev == nil {
 			return nil, ErrNotFound
 		}
-		s, err := decode[S](prev)
+		s, err := decodeText[S](prev)
 		if err != nil {
 			return nil, err
 		}

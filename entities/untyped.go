@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/internal/db"
 )
 
 // Put changes an entity of a kind whose state the engine keeps, or makes it,
@@ -50,7 +52,7 @@ func (r *Registry) Delete(ctx context.Context, kindName, id string, opts ...Opti
 		return err
 	}
 	o.remove = true
-	o.apply = func(_ context.Context, _ bun.Tx, prev View) (any, error) {
+	o.apply = func(_ context.Context, _ bun.Tx, prev db.JSON) (any, error) {
 		if prev == nil {
 			return nil, fmt.Errorf("%w: %s %s", ErrNotFound, kindName, id)
 		}
@@ -71,8 +73,12 @@ func (r *Registry) untyped(ctx context.Context, kindName, id string, opts []Opti
 }
 
 func (o *op) put(change func(prev View) (map[string]any, error)) {
-	o.apply = func(_ context.Context, _ bun.Tx, prev View) (any, error) {
-		next, err := change(prev)
+	o.apply = func(_ context.Context, _ bun.Tx, prev db.JSON) (any, error) {
+		view, err := parseView(prev)
+		if err != nil {
+			return nil, err
+		}
+		next, err := change(view)
 		if err != nil {
 			return nil, err
 		}

@@ -155,6 +155,12 @@ func decode[S any](v View) (S, error) {
 	if err != nil {
 		return s, err
 	}
+	return decodeText[S](text)
+}
+
+// decodeText reads the text of a View as an S.
+func decodeText[S any](text db.JSON) (S, error) {
+	var s S
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("the state does not fit its kind: %w", err)
 	}

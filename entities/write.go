@@ -99,11 +99,7 @@ func (o *op) run(ctx context.Context, tx bun.Tx) (err error) {
 	if o.ifVersion != nil && *o.ifVersion != o.row.Version {
 		return fmt.Errorf("%w: %s %s is at %d, not at %d", ErrVersion, o.kind.name, o.id, o.row.Version, *o.ifVersion)
 	}
-	prev, err := parseView(o.row.State)
-	if err != nil {
-		return err
-	}
-	o.state, err = o.apply(withValues{ctx, o.ctx}, tx, prev)
+	o.state, err = o.apply(withValues{ctx, o.ctx}, tx, o.row.State)
 	return err
 }
 

@@ -62,9 +62,10 @@ func inOrder(list []Plugin) ([]Plugin, error) {
 		byName[name] = p
 	}
 	var sorted []Plugin
+	visited := map[string]bool{} // not the plugins themselves: they may not be comparable
 	var visit func(p Plugin, way []string) error
 	visit = func(p Plugin, way []string) error {
-		if slices.Contains(sorted, p) {
+		if visited[p.Name()] {
 			return nil
 		}
 		if i := slices.Index(way, p.Name()); i >= 0 {
@@ -81,6 +82,7 @@ func inOrder(list []Plugin) ([]Plugin, error) {
 				}
 			}
 		}
+		visited[p.Name()] = true
 		sorted = append(sorted, p)
 		return nil
 	}

@@ -73,7 +73,7 @@ func mustSet(t *testing.T, list ...plugins.Plugin) *plugins.Set {
 func TestOrder(t *testing.T) {
 	var calls []string
 	s := mustSet(t,
-		&part{name: "a", needs: []string{"c"}, calls: &calls},
+		&part{name: "a", needs: []string{"c", "plain"}, calls: &calls},
 		plain{},
 		&part{name: "b", calls: &calls},
 		&part{name: "c", needs: []string{"d"}, calls: &calls},

@@ -257,7 +257,7 @@ func TestServe(t *testing.T) {
 	}
 	until(t, count(2))
 	write(t, filepath.Join(rules, "sub", "c.yaml"), bad)
-	until(t, func() bool { p, _ := s.call(t, "GET", "/api/v1/rules", "")["problems"].([]any); return len(p) == 2 })
+	until(t, func() bool { p, _ := s.call(t, "GET", "/api/v1/rules", "")["problems"].([]any); return len(p) == 3 })
 	if !count(2)() {
 		t.Error("a file with mistakes changed the rules in force")
 	}
