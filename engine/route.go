@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,9 +38,9 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 	if !r.Loaded() {
 		return false, nil
 	}
-	ahead, err := r.readAhead(ctx)
-	if err != nil {
-		return false, err
+	ahead, idle, err := r.readAhead(ctx)
+	if err != nil || idle {
+		return false, err // looking costs no write
 	}
 	var b *batch
 	err = r.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -58,11 +59,13 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return err
 		}
+		last := len(notes) < routeBatch
+		notes = foreseen(notes, ahead)
 		if err := b.route(ctx, tx, notes, ahead); err != nil {
 			return err
 		}
 		fired := 0
-		if len(notes) < routeBatch {
+		if last {
 			if fired, err = b.fireDue(ctx, tx); err != nil {
 				return err
 			}
@@ -105,27 +108,42 @@ type change struct {
 	means []triggers.Derived
 }
 
-// readAhead reads what the next transaction will most likely route. Transitions
-// never change and derivers look at nothing else, so that all this needs no
-// lock and keeps no writer waiting.
-func (r *router) readAhead(ctx context.Context) (map[int64]change, error) {
+// readAhead reads what the next transaction will most likely route, and says
+// whether there is nothing to do. Transitions never change and derivers look at
+// nothing else, so that all this needs no lock and keeps no writer waiting.
+func (r *router) readAhead(ctx context.Context) (ahead map[int64]change, idle bool, err error) {
 	if r.elsewhere {
-		return nil, nil
+		return nil, false, nil
 	}
 	notes, err := outbox.Oldest(ctx, r.DB.Read(), routeBatch)
 	if err != nil {
-		return nil, err
+		return nil, false, err
+	}
+	if len(notes) == 0 {
+		due, err := timer.Next(ctx, r.DB.Read(), dwellTimer)
+		return nil, r.reconciled.Load() == r.set.Load() && (due.IsZero() || due.After(r.Now())), err
 	}
 	seqs, _ := split(notes, nil)
 	list, err := r.Entities.BySeq(ctx, r.DB.Read(), seqs...)
 	if errors.Is(err, entities.ErrInvalid) {
-		return nil, nil // the transaction finds out which
+		return nil, false, nil // the transaction finds out which
 	}
-	found := make(map[int64]change, len(list))
+	ahead = make(map[int64]change, len(list))
 	for _, t := range list {
-		found[t.Seq] = change{t, r.Events.Derive(t)}
+		ahead[t.Seq] = change{t, r.Events.Derive(t)}
 	}
-	return found, err
+	return ahead, false, err
+}
+
+// foreseen cuts off the notes that came after those that were read ahead; they
+// are for the next batch. Where nothing was read ahead it leaves them all.
+func foreseen(notes []outbox.Note, ahead map[int64]change) []outbox.Note {
+	for i, n := range slices.Backward(notes) {
+		if _, ok := ahead[n.TransitionSeq]; ok {
+			return notes[:i+1]
+		}
+	}
+	return notes
 }
 
 // split tells the transitions of notes, but for those known, from the events.
