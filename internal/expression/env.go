@@ -12,13 +12,20 @@ package expression
 import (
 	"maps"
 	"slices"
+	"sync"
 
+	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/types"
 )
 
 // Env holds the names that an expression can see, with their types. It does not change: With returns a copy.
 type Env struct {
 	names types.Map
+
+	// What the names mean to expr takes longer to work out than most expressions take to compile, and every compiled one
+	// refers to it: so there is one for all, and since expr fills it in as it goes, one compilation at a time.
+	mu     sync.Mutex
+	shared *conf.Config
 }
 
 // NewEnv returns an Env without names.

@@ -39,6 +39,8 @@ func (e *Env) Compile(src string, want Result) (p *Program, err error) {
 			p, err = nil, &Error{Message: fmt.Sprintf("the expression cannot be compiled: %v", r)}
 		}
 	}()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	config := e.config()
 	tree, err := parser.ParseWithConfig(src, config)
 	if err != nil {
@@ -71,9 +73,12 @@ func (p *Program) Source() string { return p.source }
 // Type returns what is known about the result without evaluating; AnyResult when nothing is.
 func (p *Program) Type() Result { return p.result }
 
-// config returns the settings for one compilation. The optimizer of expr stays off: it computes constants without
+// config returns the settings for compilations, under e.mu. The optimizer of expr stays off: it computes constants without
 // looking for overflow, and rearranges what rewrite has made.
 func (e *Env) config() *conf.Config {
+	if e.shared != nil {
+		return e.shared
+	}
 	config := conf.New(e.names)
 	config.MaxNodes = MaxNodes
 	config.Optimize = false
@@ -85,6 +90,7 @@ func (e *Env) config() *conf.Config {
 		Types: builtin.Builtins[builtin.Index["duration"]].Types,
 	}
 	config.Functions["duration"] = parse
+	e.shared = config
 	return config
 }
 
