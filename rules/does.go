@@ -127,7 +127,8 @@ func (s *scope) emittable(n yamlx.Node, name string) {
 		s.ps.Add(n, message, hint)
 		return
 	}
-	if _, err := s.Events.Lookup(name); err == nil && !strings.HasPrefix(name, triggers.CustomPrefix) {
+	_, err := s.Events.Lookup(name)
+	if strings.HasPrefix(name, triggers.EnginePrefix) || err == nil && !strings.HasPrefix(name, triggers.CustomPrefix) {
 		other := triggers.CustomPrefix + name[strings.LastIndex(name, ".")+1:]
 		s.ps.Add(n, fmt.Sprintf("event %s is not for rules to emit: it says what has really happened", name), "take another name, such as "+other)
 	}

@@ -78,7 +78,8 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 	if condition := m.Take("if"); !condition.IsZero() {
 		step.If = s.condition(condition)
 	}
-	if timeout := m.Take("timeout"); !timeout.IsZero() {
+	timeout := m.Take("timeout")
+	if !timeout.IsZero() {
 		step.Timeout, _ = timeout.Duration(s.ps)
 	}
 	step.ContinueOnError = s.choice(m.Take("on_error"), "on_error", "fail", "fail", "continue") == "continue"
@@ -95,6 +96,9 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 		step.Action = key
 		if ours {
 			step.Do = s.engineStep(key, m, m.Take(key), path)
+			if !timeout.IsZero() {
+				s.ps.Add(m.KeyNode("timeout"), fmt.Sprintf("%s takes no time that could run out", key), "timeout goes with actions such as http")
+			}
 		} else {
 			step.Do = s.act(a, m.Take(key))
 		}

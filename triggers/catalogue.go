@@ -24,9 +24,12 @@ import (
 // come from outside or from `emit`, and their payload may be anything.
 const CustomPrefix = "custom."
 
+// EnginePrefix begins the names of events that only the engine makes.
+const EnginePrefix = "engine."
+
 // DeriverFailed is the event that says that a deriver gave an error or
 // panicked, so that the loss of its event is on record.
-const DeriverFailed = "engine.deriver_failed"
+const DeriverFailed = EnginePrefix + "deriver_failed"
 
 // deriversFailed is the payload of DeriverFailed: there is one such event for a
 // change, whatever the number of derivers that failed on it.
@@ -103,8 +106,8 @@ func Define[P any](c *Catalogue, spec EventSpec) (*Handle[P], error) {
 	if err := CheckName(spec.Name); err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(spec.Name, CustomPrefix) || strings.HasSuffix(spec.Name, changedSuffix) {
-		return nil, fmt.Errorf("define event %q: names under %s and ending in %s are taken", spec.Name, CustomPrefix, changedSuffix)
+	if strings.HasPrefix(spec.Name, CustomPrefix) || strings.HasPrefix(spec.Name, EnginePrefix) || strings.HasSuffix(spec.Name, changedSuffix) {
+		return nil, fmt.Errorf("define event %q: names under %s and %s and names ending in %s are taken", spec.Name, CustomPrefix, EnginePrefix, changedSuffix)
 	}
 	payload, err := shape.Of[P]()
 	if err != nil {

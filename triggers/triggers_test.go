@@ -124,6 +124,7 @@ func TestDefineRefuses(t *testing.T) {
 		"Valve.Opened":  "bad event name",
 		"custom.x":      "are taken",
 		"valve.changed": "are taken",
+		"engine.valve":  "are taken",
 	} {
 		_, err := triggers.Define[turned](f.catalogue, triggers.EventSpec{Name: name})
 		if err == nil || !strings.Contains(err.Error(), why) {
