@@ -155,7 +155,9 @@ func TestWrite(t *testing.T) {
 func TestLostConflictsAreRepeated(t *testing.T) {
 	d := withTable(t, dbtest.Postgres(t))
 	ctx := t.Context()
-	must(t, d.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return errors.Join(insert(ctx, tx, "a"), insert(ctx, tx, "b")) }))
+	must(t, d.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return errors.Join(insert(ctx, tx, "a"), insert(ctx, tx, "b"))
+	}))
 	touch := func(ctx context.Context, tx bun.Tx, name string) error {
 		_, err := tx.NewUpdate().Model((*thing)(nil)).Set("at = COALESCE(at, 0) + 1").Where("name = ?", name).Exec(ctx)
 		return err

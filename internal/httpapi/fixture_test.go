@@ -19,8 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
-	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/engine"
+	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/timer"
