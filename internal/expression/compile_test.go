@@ -86,6 +86,8 @@ func TestCompileRefuses(t *testing.T) {
 		{`(1 + 2`, `6: the expression ends too early`},
 		{`event.id = "x"`, `9: unexpected "=" | write == to compare`},
 		{`event.id & true`, `9: unexpected "&" | write and, or &&`},
+		{`event.id startWith "x"`, `9: unexpected "startWith" | did you mean "startsWith"?`},
+		{`event.id like "x"`, `9: unexpected "like"`},
 		{`1 2`, `2: unexpected "2"`},
 		{`"abc`, `4: a string is not closed`},
 		{`@x`, `0: unexpected character '@'`},

@@ -113,8 +113,16 @@ func translate(err error, e *Env, src string, root ast.Node) *Error {
 		out.Offset = len(src)
 	}
 	out.Hint = operatorHints[out.Message]
+	if m := unexpectedWord.FindStringSubmatch(out.Message); m != nil && out.Hint == "" {
+		out.Hint = hint(m[1], wordOperators, "")
+	}
 	return out
 }
+
+var unexpectedWord = regexp.MustCompile(`^unexpected "(\pL+)"$`)
+
+// wordOperators are the operators that are words, which may be misspelt.
+var wordOperators = []string{"and", "contains", "endsWith", "in", "matches", "not", "or", "startsWith"}
 
 func (e *Env) unknownName(out *Error, name, src string) {
 	out.Message = fmt.Sprintf("unknown name %q", name)
