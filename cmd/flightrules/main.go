@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.SetFlagErrorFunc(misused)
-	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), satelliteCommand(), versionCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), satelliteCommand(), benchCommand(), versionCommand())
 	return cmd
 }
 
