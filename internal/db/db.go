@@ -43,8 +43,8 @@ type Options struct {
 	// NoSync leaves out the sync to disk at commit: for tests, where losing
 	// the database with the machine is fine. SQLite only.
 	NoSync bool
-	// MaxConns bounds the connections to PostgreSQL, or the readers of
-	// SQLite. Zero means 16, or 4.
+	// MaxConns bounds the connections to PostgreSQL, for writers and for
+	// readers each, or the readers of SQLite. Zero means 10, or 4.
 	MaxConns int
 }
 
@@ -147,14 +147,18 @@ func openPostgres(ref string, opts Options) (*DB, error) {
 	}
 	conns := opts.MaxConns
 	if conns == 0 {
-		conns = 16
+		conns = 10
 	}
-	pool := stdlib.OpenDB(*config)
-	pool.SetMaxOpenConns(conns)
-	pool.SetMaxIdleConns(conns)
-	pool.SetConnMaxIdleTime(5 * time.Minute)
-	bundb := bun.NewDB(pool, pgdialect.New())
-	return &DB{read: bundb, write: bundb, pg: config}, nil
+	pool := func() *bun.DB {
+		pool := stdlib.OpenDB(*config)
+		pool.SetMaxOpenConns(conns)
+		pool.SetMaxIdleConns(conns)
+		pool.SetConnMaxIdleTime(5 * time.Minute)
+		return bun.NewDB(pool, pgdialect.New())
+	}
+	// Readers have connections of their own: who reads while it holds locks must
+	// not wait for a connection of those that wait for the locks.
+	return &DB{read: pool(), write: pool(), pg: config}, nil
 }
 
 // Postgres says whether this is PostgreSQL, where other nodes may be at work
@@ -169,10 +173,7 @@ func (d *DB) Close() error {
 	if d.hints != nil {
 		d.hints.close()
 	}
-	err := d.read.Close()
-	if d.write != d.read {
-		err = errors.Join(err, d.write.Close())
-	}
+	err := errors.Join(d.read.Close(), d.write.Close())
 	if d.lock != nil {
 		err = errors.Join(err, d.lock.release())
 	}
@@ -181,8 +182,11 @@ func (d *DB) Close() error {
 
 type inWrite struct{}
 
-// pending are the hints that Write gives once it has committed.
-type pending struct{ topics map[string]struct{} }
+// pending is what Write looks at before and after it commits.
+type pending struct {
+	topics map[string]struct{} // hints to give once it has
+	broken error               // why it must not
+}
 
 // HintAfter gives the hint once the Write that ctx belongs to has committed.
 // Outside of a Write there is nothing to wait for and it panics.
@@ -202,7 +206,8 @@ func (d *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) 
 }
 
 // WriteShared is Write for a transaction that does the work of several callers:
-// ctx counts until it is its turn to begin, and then no longer.
+// ctx counts until it is its turn to begin, and then no longer. fn's context
+// has nothing of it, neither its end nor its values.
 func (d *DB) WriteShared(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	if InWrite(ctx) {
 		return ErrNested
@@ -213,11 +218,13 @@ func (d *DB) WriteShared(ctx context.Context, fn func(ctx context.Context, tx bu
 			return err
 		}
 		begun := false
-		err = d.attempt(context.WithoutCancel(ctx), conn, func(ctx context.Context, tx bun.Tx) error {
-			begun = true
-			return fn(ctx, tx)
-		})
-		_ = conn.Close() // back to the pool; what was committed stays so
+		err = func() error {
+			defer func() { _ = conn.Close() }() // back to the pool; what was committed stays so
+			return d.attempt(context.Background(), conn, func(ctx context.Context, tx bun.Tx) error {
+				begun = true
+				return fn(ctx, tx)
+			})
+		}()
 		if begun || attempt == maxAttempts || !errors.Is(err, driver.ErrBadConn) {
 			return err
 		}
@@ -235,7 +242,9 @@ func (d *DB) attempt(ctx context.Context, on beginner, fn func(ctx context.Conte
 	}
 	for attempt := 1; ; attempt++ {
 		after := &pending{topics: map[string]struct{}{}}
-		err := on.RunInTx(context.WithValue(ctx, inWrite{}, after), nil, fn)
+		err := on.RunInTx(context.WithValue(ctx, inWrite{}, after), nil, func(ctx context.Context, tx bun.Tx) error {
+			return errors.Join(fn(ctx, tx), after.broken)
+		})
 		if err == nil {
 			for topic := range after.topics {
 				d.Hint(topic)
@@ -254,9 +263,30 @@ func (d *DB) attempt(ctx context.Context, on beginner, fn func(ctx context.Conte
 }
 
 // Savepoint runs fn so that its failure takes back what fn wrote and nothing
-// else of the transaction.
+// else of the transaction, also when it fails because its ctx has ended. Where
+// that cannot be done the Write fails as a whole.
 func Savepoint(ctx context.Context, tx bun.Tx, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return tx.RunInTx(ctx, nil, fn)
+	inner, err := tx.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return err
+	}
+	done := false
+	defer func() {
+		if done {
+			return
+		}
+		if err := inner.Rollback(); err != nil {
+			// SQLite ends the whole transaction when it cuts a statement short; what
+			// came now would be committed by itself.
+			ctx.Value(inWrite{}).(*pending).broken = errors.Join(
+				fmt.Errorf("a part of the transaction could not be taken back: %w", err), tx.Tx.Rollback())
+		}
+	}()
+	if err := fn(ctx, inner); err != nil {
+		return err
+	}
+	done = true
+	return inner.Commit()
 }
 
 // Conflict says whether err is one that a repeated transaction may not meet: a

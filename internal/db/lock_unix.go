@@ -29,5 +29,8 @@ func lockFile(path string) (*fileLock, error) {
 }
 
 // release gives the lock back. The file stays: removing it would let two
-// processes lock two files of one name.
-func (l *fileLock) release() error { return l.file.Close() }
+// processes lock two files of one name. Closing alone would leave the lock with
+// a child process that is being started and has not yet let go of our files.
+func (l *fileLock) release() error {
+	return errors.Join(syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN), l.file.Close())
+}

@@ -6,7 +6,9 @@ package loop
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 )
 
@@ -36,12 +38,16 @@ type Loop struct {
 // longestBackoff bounds the pause after steps that failed again and again.
 const longestBackoff = 10 * time.Second
 
-// Run steps until ctx ends. Errors of steps are logged and tried again after a
-// growing pause.
+// shortest is the pause where something is due and the step found nothing to
+// do: somebody else has it locked, say.
+const shortest = 10 * time.Millisecond
+
+// Run steps until ctx ends. Errors and panics of steps are logged and tried
+// again after a growing pause.
 func (l Loop) Run(ctx context.Context) error {
 	failures := 0
 	for ctx.Err() == nil {
-		more, err := l.Step(ctx)
+		more, err := l.step(ctx)
 		var sleep time.Duration
 		switch {
 		case ctx.Err() != nil:
@@ -65,6 +71,15 @@ func (l Loop) Run(ctx context.Context) error {
 	return nil
 }
 
+func (l Loop) step(ctx context.Context) (more bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			more, err = false, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return l.Step(ctx)
+}
+
 func (l Loop) untilNext(ctx context.Context) time.Duration {
 	next, err := l.Next(ctx)
 	if err != nil {
@@ -76,7 +91,11 @@ func (l Loop) untilNext(ctx context.Context) time.Duration {
 	if next.IsZero() {
 		return l.Longest
 	}
-	return max(0, min(next.Sub(l.Now()), l.Longest))
+	until := next.Sub(l.Now())
+	if until <= 0 {
+		until = shortest
+	}
+	return min(until, l.Longest)
 }
 
 func (l Loop) wait(ctx context.Context, d time.Duration) {
