@@ -249,17 +249,19 @@ func (r *Registry) AsOf(ctx context.Context, idb bun.IDB, kindName, id string, a
 	return list[0], nil
 }
 
-// Hold locks an entity until the end of the transaction and gives its
-// transitions after a version, oldest first. A change that is under way when
-// it is called is either among them or will be later than the engine's now.
-func (r *Registry) Hold(ctx context.Context, tx bun.Tx, kindName, id string, after int64) ([]Transition, error) {
-	var version []int64
-	q := tx.NewSelect().Model((*entityRow)(nil)).Column("version").Where("kind = ? AND id = ?", kindName, id)
-	if err := r.db.ForUpdate(q, false).Scan(ctx, &version); err != nil {
-		return nil, err
-	}
+// Hold locks entities of a kind until the end of the transaction. A change that
+// is under way when it is called is in the log when it returns, or will be
+// later than the engine's now.
+func (r *Registry) Hold(ctx context.Context, tx bun.Tx, kindName string, ids ...string) error {
+	var held []string
+	q := tx.NewSelect().Model((*entityRow)(nil)).Column("id").Where("kind = ? AND id IN (?)", kindName, bun.List(ids)).Order("kind", "id")
+	return r.db.ForUpdate(q, false).Scan(ctx, &held)
+}
+
+// After are the transitions of an entity after a version, oldest first.
+func (r *Registry) After(ctx context.Context, idb bun.IDB, kindName, id string, version int64) ([]Transition, error) {
 	var rows []transitionRow
-	if err := tx.NewSelect().Model(&rows).Where("kind = ? AND entity_id = ? AND version > ?", kindName, id, after).Order("version").Scan(ctx); err != nil {
+	if err := idb.NewSelect().Model(&rows).Where("kind = ? AND entity_id = ? AND version > ?", kindName, id, version).Order("version").Scan(ctx); err != nil {
 		return nil, err
 	}
 	return r.transitionsOf(rows)

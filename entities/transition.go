@@ -1,8 +1,6 @@
 package entities
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -110,15 +108,17 @@ func (row transitionRow) transition(passive map[string]bool) (Transition, error)
 		return t, fmt.Errorf("transition %d: %w", row.Seq, err)
 	}
 	t.Next = next
-	var delta map[string][2]any
-	decoder := json.NewDecoder(bytes.NewReader(row.Delta))
-	decoder.UseNumber()
-	if err := decoder.Decode(&delta); err != nil {
-		return t, fmt.Errorf("transition %d: %w: %w", row.Seq, ErrInvalid, err)
+	delta, err := parseView(row.Delta)
+	if err != nil {
+		return t, fmt.Errorf("transition %d: %w", row.Seq, err)
 	}
 	t.Delta = make(Delta, len(delta))
-	for name, pair := range delta {
-		t.Delta[name] = [2]any{normal(pair[0]), normal(pair[1])}
+	for name, change := range delta {
+		values, ok := change.([]any)
+		if !ok || len(values) != 2 {
+			return t, fmt.Errorf("transition %d: %w: %s changed into %v", row.Seq, ErrInvalid, name, change)
+		}
+		t.Delta[name] = [2]any(values)
 	}
 	return t, nil
 }

@@ -1,7 +1,6 @@
 package entities
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -40,41 +39,15 @@ func parseView(text db.JSON) (View, error) {
 	if text == nil {
 		return nil, nil
 	}
-	var raw any
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	if err := decoder.Decode(&raw); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	v, err := parseText(text)
+	if err != nil {
+		return nil, err
 	}
-	fields, ok := raw.(map[string]any)
+	fields, ok := v.(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("%w: an object is wanted, not %s", ErrInvalid, text)
 	}
-	return View(normal(fields).(map[string]any)), nil
-}
-
-// normal brings decoded JSON to the one form in which equal means equal.
-func normal(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for key, value := range v {
-			if value == nil {
-				delete(v, key)
-				continue
-			}
-			v[key] = normal(value)
-		}
-		return v
-	case []any:
-		for i := range v {
-			v[i] = normal(v[i])
-		}
-		return v
-	case json.Number:
-		return normalNumber(v)
-	default:
-		return v
-	}
+	return fields, nil
 }
 
 // exact is the largest whole number that every smaller one of a float64 has
@@ -149,14 +122,7 @@ func diff(passive map[string]bool, prev, next View) Delta {
 }
 
 // decode reads a View as an S.
-func decode[S any](v View) (S, error) {
-	var s S
-	text, err := json.Marshal(v)
-	if err != nil {
-		return s, err
-	}
-	return decodeText[S](text)
-}
+func decode[S any](v View) (S, error) { return decodeText[S](textOf(v)) }
 
 // decodeText reads the text of a View as an S.
 func decodeText[S any](text db.JSON) (S, error) {

@@ -65,8 +65,15 @@ func (r *Registry) changeAll(ctx context.Context, tx bun.Tx, at time.Time, ops [
 	return nil
 }
 
-// changeWave makes changes of entities that are all different.
-func (r *Registry) changeWave(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) error {
+// changeWave makes changes of entities that are all different. A panic of a
+// kind's functions is a failure of one of them, so that they go one by one and
+// the one that panics fails alone.
+func (r *Registry) changeWave(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &failure{ops[0], fmt.Errorf("change of %s %s: panic: %v\n%s", ops[0].kind.name, ops[0].id, p, debug.Stack())}
+		}
+	}()
 	rows, err := r.lock(ctx, tx, ops)
 	if err != nil {
 		return err
@@ -275,7 +282,7 @@ func (o *op) difference(at time.Time) (row entityRow, transition *transitionRow,
 		}
 	}
 	delta := diff(o.kind.passive, prev, next)
-	if len(delta) == 0 {
+	if len(delta) == 0 && (prev == nil) == (next == nil) {
 		return row, nil, nil
 	}
 	stamp := db.At(at)
@@ -289,11 +296,11 @@ func (o *op) difference(at time.Time) (row entityRow, transition *transitionRow,
 	cause := CauseOf(o.ctx)
 	row = entityRow{Kind: o.kind.name, ID: o.id, Version: o.row.Version + 1, Since: since, UpdatedAt: stamp}
 	transition = &transitionRow{
-		Kind: o.kind.name, EntityID: o.id, Version: row.Version, Delta: db.ToJSON(delta),
+		Kind: o.kind.name, EntityID: o.id, Version: row.Version, Delta: textOf(delta),
 		Actor: cause.Actor, RunID: cause.RunID, Depth: cause.Depth, At: stamp,
 	}
 	if next != nil {
-		row.State = db.ToJSON(next)
+		row.State = textOf(next)
 		transition.Next = row.State
 	}
 	return row, transition, nil
@@ -304,15 +311,18 @@ func (o *op) since(delta Delta, next View, at db.Time) (db.JSON, error) {
 	if next == nil {
 		return nil, nil
 	}
-	times, err := parseSince(o.row.Since)
+	times, err := parseView(o.row.Since)
 	if err != nil {
 		return nil, err
+	}
+	if times == nil {
+		times = View{}
 	}
 	for name := range delta {
 		times[name] = at.UnixMicro()
 	}
-	maps.DeleteFunc(times, func(name string, _ int64) bool { _, ok := next[name]; return !ok })
-	return db.ToJSON(times), nil
+	maps.DeleteFunc(times, func(name string, _ any) bool { _, ok := next[name]; return !ok })
+	return textOf(times), nil
 }
 
 func (o *op) due(at time.Time) time.Time {

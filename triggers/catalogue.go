@@ -62,7 +62,7 @@ type Catalogue struct {
 
 type deriver struct {
 	event  string
-	derive func(entities.Transition) (payload any, ok bool, err error)
+	derive func(entities.Transition) (payload db.JSON, ok bool, err error)
 }
 
 // NewCatalogue makes a catalogue of the events of the engine itself; kinds is
@@ -132,13 +132,16 @@ func Derive[S, P any](c *Catalogue, h *entities.Handle[S], e *Handle[P], fn func
 	if slices.ContainsFunc(c.derivers[kind], func(d deriver) bool { return d.event == e.name }) {
 		return fmt.Errorf("derive %q of %s: it is derived already", e.name, kind)
 	}
-	c.derivers[kind] = append(c.derivers[kind], deriver{event: e.name, derive: func(t entities.Transition) (any, bool, error) {
+	c.derivers[kind] = append(c.derivers[kind], deriver{event: e.name, derive: func(t entities.Transition) (db.JSON, bool, error) {
 		change, err := entities.ChangeOf[S](t)
 		if err != nil {
 			return nil, false, err
 		}
 		payload, ok := fn(change)
-		return payload, ok, nil
+		if !ok {
+			return nil, false, nil
+		}
+		return db.ToJSON(payload), true, nil
 	}})
 	known := c.events[e.name]
 	known.Derived, known.Kind = true, kind
@@ -166,7 +169,7 @@ func (c *Catalogue) Derive(t entities.Transition) []Derived {
 		case err != nil:
 			failed.Failures = append(failed.Failures, deriverFailure{Event: d.event, Error: err.Error()})
 		case ok:
-			list = append(list, Derived{Name: d.event, Payload: db.ToJSON(payload)})
+			list = append(list, Derived{Name: d.event, Payload: payload})
 		}
 	}
 	if failed.Failures != nil {
@@ -175,7 +178,7 @@ func (c *Catalogue) Derive(t entities.Transition) []Derived {
 	return list
 }
 
-func (d deriver) run(t entities.Transition) (payload any, ok bool, err error) {
+func (d deriver) run(t entities.Transition) (payload db.JSON, ok bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
