@@ -11,8 +11,8 @@ import (
 
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
-	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/rules"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -47,11 +47,15 @@ func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event, lazy boo
 	if !b.set.Listens(e.Name) {
 		return nil
 	}
-	value, err := b.Events.Value(e)
-	if err != nil {
-		b.Log.Error("an event could not be shown to the rules", "event", e.ID, "name", e.Name, "error", err)
-		b.Metrics.Failed("router", err)
-		value = map[string]any{}
+	value, unreadable := b.Events.Value(e)
+	if unreadable != nil {
+		// It breaks what it breaks all the same; what it would match is on record.
+		value = bare(e)
+		seq := int64(0)
+		if e.Change != nil {
+			seq = e.Change.Seq
+		}
+		b.failed(seq, fmt.Errorf("event %s: %w", e.Name, unreadable))
 	}
 	candidates := b.set.Candidates(e.Name, value)
 	if err := b.loadDwells(ctx, tx, candidates, e); err != nil {
@@ -66,7 +70,9 @@ func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event, lazy boo
 			continue
 		}
 		before := len(b.decisions)
-		if err := b.matched(ctx, tx, m); err != nil {
+		if unreadable != nil {
+			b.decision(m, journal.Failed, unreadable.Error(), "")
+		} else if err := b.matched(ctx, tx, m); err != nil {
 			return err
 		}
 		if lazy && len(b.decisions) > before {
@@ -76,10 +82,24 @@ func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event, lazy boo
 	return nil
 }
 
+// bare is what the index needs to know of an event.
+func bare(e triggers.Event) map[string]any {
+	value := map[string]any{"entity": map[string]any{"kind": e.Kind, "id": e.EntityID}}
+	if e.Change != nil {
+		value["change"] = map[string]any{"fields": e.Change.Fields()}
+	}
+	return value
+}
+
 // matched looks at `where`, and arms the dwell or decides at once.
 func (b *batch) matched(ctx context.Context, tx bun.Tx, m match) error {
 	if m.trigger.Where != nil {
-		yes, err := b.yes(ctx, m, m.trigger.Where)
+		env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
+		if err != nil {
+			b.decision(m, journal.Failed, "where: "+err.Error(), "")
+			return nil
+		}
+		yes, err := m.trigger.Where.Bool(env)
 		if err != nil {
 			b.decision(m, journal.Failed, "where: "+err.Error(), "")
 			return nil
@@ -102,8 +122,13 @@ func (b *batch) decide(ctx context.Context, tx bun.Tx, m match, note string) err
 		b.decision(m, journal.DepthExceeded, note+fmt.Sprintf("%d runs stand behind the event, and %d may", m.event.Cause.Depth, MaxDepth), "")
 		return nil
 	}
+	env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
+	if err != nil {
+		b.decision(m, journal.Failed, note+err.Error(), "")
+		return nil
+	}
 	for i, condition := range m.rule.Conditions {
-		yes, err := b.yes(ctx, m, condition)
+		yes, err := condition.Bool(env)
 		if err != nil {
 			b.decision(m, journal.Failed, note+fmt.Sprintf("conditions[%d]: %v", i, err), "")
 			return nil
@@ -126,6 +151,9 @@ func (b *batch) decide(ctx context.Context, tx bun.Tx, m match, note string) err
 		ID: newID(), Rule: m.rule.ID, Version: m.rule.Version, Trigger: m.trigger.ID, EventID: m.event.ID, Key: m.key(),
 		Slot: slot, Status: journal.RunQueued, Ready: true, Depth: m.event.Cause.Depth + 1, Attempt: 1, CreatedAt: b.at(),
 	}
+	if m.rule.Variables != nil {
+		run.Variables = db.ToJSON(env["vars"])
+	}
 	b.runs = append(b.runs, run)
 	b.slots[slot] = run.ID
 	b.versions[m.rule.Version] = m.rule
@@ -146,22 +174,9 @@ func (b *batch) holder(ctx context.Context, tx bun.Tx, slot string) (string, err
 	return id, err
 }
 
-// yes evaluates an expression of a trigger or of the conditions.
-func (b *batch) yes(ctx context.Context, m match, p *expression.Program) (bool, error) {
-	env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
-	if err != nil {
-		return false, err
-	}
-	return p.Bool(env)
-}
-
 // env is what every expression of a rule sees; value is the event.
 func (e *Engine) env(ctx context.Context, r *rules.Rule, trigger string, value map[string]any) (map[string]any, error) {
-	env := e.functions(ctx)
-	env["event"] = value
-	env["trigger"] = map[string]any{"id": trigger, "rule": r.ID}
-	vars := map[string]any{}
-	env["vars"] = vars
+	env, vars := e.plainEnv(ctx, r, trigger, value)
 	if r.Variables == nil {
 		return env, nil
 	}
@@ -171,6 +186,15 @@ func (e *Engine) env(ctx context.Context, r *rules.Rule, trigger string, value m
 	}
 	merge(vars, values)
 	return env, nil
+}
+
+// plainEnv is env without the rule's variables, and the map they belong into.
+func (e *Engine) plainEnv(ctx context.Context, r *rules.Rule, trigger string, value map[string]any) (env, vars map[string]any) {
+	env, vars = e.functions(ctx), map[string]any{}
+	env["event"] = value
+	env["trigger"] = map[string]any{"id": trigger, "rule": r.ID}
+	env["vars"] = vars
+	return env, vars
 }
 
 // functions are the functions of the expression environment. They read outside

@@ -3,13 +3,17 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/rules"
@@ -33,13 +37,24 @@ type dwell struct {
 	due     time.Time // of its timer
 }
 
-func dwellOf(t timer.Timer) (dwell, error) {
+// take disarms a dwell and gives what it knows. One that cannot be read is
+// false, and on record: it must not hold up all that follow.
+func (b *batch) take(t timer.Timer) (dwell, bool) {
+	b.loaded[t.Key], b.armed[t.Key] = true, nil
 	var d dwell
 	if err := json.Unmarshal(t.Payload, &d); err != nil {
-		return d, fmt.Errorf("dwell %s: %w", t.Key, err)
+		b.failed(0, fmt.Errorf("dwell %s: %w", t.Key, err))
+		return d, false
 	}
 	d.due = t.DueAt.Time
-	return d, nil
+	return d, true
+}
+
+// match is the match that armed a dwell, as far as a record needs it.
+func (d dwell) match() match {
+	m := match{rule: &rules.Rule{ID: d.Rule, Version: d.Version}, trigger: &rules.Trigger{ID: d.Trigger}}
+	m.event.ID, m.event.Kind, m.event.EntityID = d.EventID, d.Kind, d.Entity
+	return m
 }
 
 func (m match) dwellKey() string { return m.key() + " " + m.rule.ID + " " + m.trigger.ID }
@@ -95,30 +110,30 @@ func (b *batch) breakDwell(ctx context.Context, tx bun.Tx, m match) error {
 	if armed == nil {
 		return nil
 	}
-	d, err := dwellOf(*armed)
-	if err != nil {
-		return err
+	d, ok := b.take(*armed)
+	if !ok {
+		return nil
 	}
-	b.armed[key] = nil
 	if !d.due.After(m.event.At) {
 		return b.fire(ctx, tx, d)
 	}
-	return b.cancel(ctx, tx, d, fmt.Sprintf("broken after %s by version %d of %s", duration.Format(m.event.At.Sub(time.UnixMicro(d.At))), m.event.Change.Version, m.key()))
+	b.broken(d, *m.event.Change)
+	return nil
 }
 
-// cancel records that a dwell came to nothing.
-func (b *batch) cancel(ctx context.Context, tx bun.Tx, d dwell, why string) error {
-	m, err := b.armedMatch(ctx, tx, d)
-	if err != nil {
-		return err
-	}
-	b.decision(m, journal.Cancelled, why, "")
-	return nil
+// broken records which change ended a dwell.
+func (b *batch) broken(d dwell, by entities.Transition) {
+	m := d.match()
+	b.decision(m, journal.Cancelled, fmt.Sprintf("broken after %s by version %d of %s", duration.Format(by.At.Sub(time.UnixMicro(d.At))), by.Version, m.key()), "")
 }
 
 // fire decides about a match that has held all its time.
 func (b *batch) fire(ctx context.Context, tx bun.Tx, d dwell) error {
 	m, err := b.armedMatch(ctx, tx, d)
+	if errors.Is(err, errUnreadable) {
+		b.decision(m, journal.Failed, err.Error(), "")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -136,8 +151,7 @@ func (b *batch) fire(ctx context.Context, tx bun.Tx, d dwell) error {
 // armedMatch is the match that armed a dwell. Where the rule is not in force
 // any more, only what a record needs is filled in.
 func (b *batch) armedMatch(ctx context.Context, tx bun.Tx, d dwell) (match, error) {
-	m := match{rule: &rules.Rule{ID: d.Rule, Version: d.Version}, trigger: &rules.Trigger{ID: d.Trigger}}
-	m.event.ID, m.event.Kind, m.event.EntityID = d.EventID, d.Kind, d.Entity
+	m := d.match()
 	live := b.set.Rule(d.Rule)
 	if live == nil || !live.Enabled || live.Version != d.Version {
 		return m, nil
@@ -148,26 +162,14 @@ func (b *batch) armedMatch(ctx context.Context, tx bun.Tx, d dwell) (match, erro
 		}
 	}
 	m.rule = live
-	if b.recorded[d.EventID] { // armed in this very batch
-		for _, row := range b.events {
-			if row.ID == d.EventID {
-				m.event = eventOf(row)
-				list, err := b.Entities.BySeq(ctx, tx, row.TransitionSeq)
-				if err != nil || len(list) == 0 {
-					return m, err
-				}
-				m.event.Change = &list[0]
-			}
-		}
-	} else {
-		event, err := b.Engine.event(ctx, tx, d.EventID)
-		if err != nil {
-			return m, err
-		}
-		m.event = event
+	read := func() (triggers.Event, map[string]any, error) { return b.Engine.event(ctx, tx, d.EventID) }
+	if i := slices.IndexFunc(b.events, func(row journal.Event) bool { return row.ID == d.EventID }); i >= 0 { // armed in this very batch
+		read = func() (triggers.Event, map[string]any, error) { return b.withChange(ctx, tx, b.events[i]) }
 	}
-	var err error
-	m.value, err = b.Events.Value(m.event)
+	event, value, err := read()
+	if err == nil {
+		m.event, m.value = event, value
+	}
 	return m, err
 }
 
@@ -178,41 +180,57 @@ func (b *batch) fireDue(ctx context.Context, tx bun.Tx) (int, error) {
 		return 0, err
 	}
 	fired := 0
+	var held []dwell
 	for _, t := range due {
 		if b.loaded[t.Key] {
 			continue // this batch has already decided about it, or armed it anew
 		}
-		d, err := dwellOf(t)
-		if err != nil {
-			return 0, err
-		}
-		unbroken, err := b.unbroken(ctx, tx, d)
-		if err != nil {
-			return 0, err
-		}
-		if !unbroken {
-			continue // the change that broke it is yet to be routed, and says so then
-		}
-		b.loaded[t.Key], b.armed[t.Key] = true, nil
-		if err := b.fire(ctx, tx, d); err != nil {
-			return 0, err
-		}
 		fired++
+		if d, ok := b.take(t); ok {
+			held = append(held, d)
+		}
+	}
+	if err := b.hold(ctx, tx, held); err != nil {
+		return 0, err
+	}
+	for _, d := range held {
+		if err := b.end(ctx, tx, d); err != nil {
+			return 0, err
+		}
 	}
 	return fired, nil
 }
 
-// unbroken says whether the log, up to the dwell's end, has no change that
-// breaks it. It holds the entity meanwhile: a change that is under way is
-// either in the log or will be later than now.
-func (b *batch) unbroken(ctx context.Context, tx bun.Tx, d dwell) (bool, error) {
+// hold locks the entities of dwells, in the order in which everybody does. A
+// change that is under way is either in the log by then, or will be later than
+// now.
+func (b *batch) hold(ctx context.Context, tx bun.Tx, dwells []dwell) error {
+	ids := map[string][]string{}
+	for _, d := range dwells {
+		ids[d.Kind] = append(ids[d.Kind], d.Entity)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(ids)) {
+		if err := b.Entities.Hold(ctx, tx, kind, ids[kind]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end fires a dwell that is due, unless the log has a change before its end
+// that breaks it: that one may be yet to be routed.
+func (b *batch) end(ctx context.Context, tx bun.Tx, d dwell) error {
 	live := b.set.Rule(d.Rule)
 	if live == nil {
-		return true, nil
+		return b.fire(ctx, tx, d)
 	}
-	log, err := b.Entities.Hold(ctx, tx, d.Kind, d.Entity, d.Change)
+	log, err := b.Entities.After(ctx, tx, d.Kind, d.Entity, d.Change)
+	if errors.Is(err, entities.ErrInvalid) {
+		b.decision(d.match(), journal.Failed, "whether it was broken cannot be told: "+err.Error(), "")
+		return nil
+	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, trigger := range live.Triggers {
 		if trigger.ID != d.Trigger {
@@ -220,11 +238,12 @@ func (b *batch) unbroken(ctx context.Context, tx bun.Tx, d dwell) (bool, error) 
 		}
 		for _, t := range log {
 			if t.At.Before(d.due) && trigger.Breaks(t) {
-				return false, nil
+				b.broken(d, t)
+				return nil
 			}
 		}
 	}
-	return true, nil
+	return b.fire(ctx, tx, d)
 }
 
 // writeDwells arms and disarms what the batch decided about.
@@ -253,16 +272,20 @@ func (b *batch) reconcile(ctx context.Context, tx bun.Tx) error {
 		return err
 	}
 	for _, t := range armed {
-		d, err := dwellOf(t)
-		if err != nil {
-			return err
+		d, ok := b.take(t)
+		if !ok {
+			continue
 		}
 		live := b.set.Rule(d.Rule)
 		if live != nil && live.Enabled && live.Version == d.Version {
+			delete(b.loaded, t.Key) // it stays as it is
 			continue
 		}
-		b.loaded[t.Key], b.armed[t.Key] = true, nil
-		if hold, ok := b.rebased(ctx, tx, d, live); ok {
+		hold, ok, err := b.rebased(ctx, tx, d, live)
+		if err != nil {
+			return err
+		}
+		if ok {
 			d.Version = live.Version
 			b.versions[live.Version] = live
 			b.armed[t.Key] = &timer.Timer{Kind: dwellTimer, Key: t.Key, DueAt: db.At(time.UnixMicro(d.At).Add(hold)), Payload: db.ToJSON(d)}
@@ -274,26 +297,27 @@ func (b *batch) reconcile(ctx context.Context, tx bun.Tx) error {
 		} else if !live.Enabled {
 			why = "the rule was disabled"
 		}
-		if err := b.cancel(ctx, tx, d, why); err != nil {
-			return err
-		}
+		b.decision(d.match(), journal.Cancelled, why, "")
 	}
 	return nil
 }
 
 // rebased is the new length of a dwell whose rule changed in durations alone.
-func (b *batch) rebased(ctx context.Context, tx bun.Tx, d dwell, live *rules.Rule) (time.Duration, bool) {
+func (b *batch) rebased(ctx context.Context, tx bun.Tx, d dwell, live *rules.Rule) (time.Duration, bool, error) {
 	if live == nil || !live.Enabled {
-		return 0, false
+		return 0, false, nil
 	}
 	before, err := journal.RuleVersionByID(ctx, tx, d.Version)
+	if errors.Is(err, journal.ErrNotFound) {
+		return 0, false, nil
+	}
 	if err != nil || !rules.SameButDurations(before.Text, live.Text) {
-		return 0, false
+		return 0, false, err
 	}
 	for _, trigger := range live.Triggers {
 		if trigger.ID == d.Trigger && trigger.For() > 0 {
-			return trigger.For(), true
+			return trigger.For(), true, nil
 		}
 	}
-	return 0, false
+	return 0, false, nil
 }

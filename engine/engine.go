@@ -166,7 +166,7 @@ func (e *Engine) release(ctx context.Context) error {
 	defer cancel()
 	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?, lease_node = NULL, lease_until = NULL", true).
-			Where("lease_node = ?", e.Node).Exec(ctx)
+			Where("lease_node = ? AND lease_until IS NOT NULL", e.Node).Exec(ctx)
 		return err
 	})
 }
@@ -181,6 +181,9 @@ func (e *Engine) rule(ctx context.Context, idb bun.IDB, id, version string) (*ru
 		return r.(*rules.Rule), nil
 	}
 	stored, err := journal.RuleVersionByID(ctx, idb, version)
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, &unusable{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,8 +195,8 @@ func (e *Engine) rule(ctx context.Context, idb bun.IDB, id, version string) (*ru
 	return r, nil
 }
 
-// unusable is the error of a rule whose stored text does not compile any more:
-// a plugin that it needs is gone, say.
+// unusable is the error of a rule whose text is gone, or does not compile any
+// more: a plugin that it needs is gone, say.
 type unusable struct{ err error }
 
 func (u *unusable) Error() string { return "the rule cannot be compiled any more: " + u.err.Error() }

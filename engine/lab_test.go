@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,11 @@ type door struct {
 type opened struct {
 	Door  string `json:"door"`
 	Count int    `json:"count"`
+}
+
+// ratio is the payload of door.odd.
+type ratio struct {
+	Ratio float64 `json:"ratio"`
 }
 
 // ring is the configuration of lab.ring.
@@ -79,6 +85,10 @@ func (p *labPlugin) Register(h *plugins.Host) error {
 	if err != nil {
 		return err
 	}
+	odd, err := triggers.Define[ratio](h.Events(), triggers.EventSpec{Name: "door.odd", Doc: "Its deriver gives what JSON cannot hold."})
+	if err != nil {
+		return err
+	}
 	broken := func(c entities.Change[door]) (opened, bool) {
 		if c.Next != nil && c.Next.Note == "panic" {
 			panic("the deriver is broken")
@@ -94,6 +104,9 @@ func (p *labPlugin) Register(h *plugins.Host) error {
 		}),
 		triggers.Derive(h.Events(), p.doors, bad, broken),
 		triggers.Derive(h.Events(), p.doors, worse, broken),
+		triggers.Derive(h.Events(), p.doors, odd, func(c entities.Change[door]) (ratio, bool) {
+			return ratio{math.NaN()}, c.Next != nil && c.Next.Note == "not JSON"
+		}),
 		action.Register(h.Actions(), action.Spec[ring, rung]{Name: "lab.ring", Doc: "Rings.", Run: p.ring}),
 	)
 }

@@ -130,7 +130,9 @@ func (r *router) readAhead(ctx context.Context) (ahead map[int64]change, idle bo
 	}
 	ahead = make(map[int64]change, len(list))
 	for _, t := range list {
-		ahead[t.Seq] = change{t, r.Events.Derive(t)}
+		if err := contained(func() error { ahead[t.Seq] = change{t, r.Events.Derive(t)}; return nil }); err != nil {
+			return nil, false, nil // likewise
+		}
 	}
 	return ahead, false, err
 }
@@ -170,10 +172,14 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead
 		return err
 	}
 	for _, n := range notes {
-		if c, ok := ahead[n.TransitionSeq]; ok {
+		c, ready := ahead[n.TransitionSeq]
+		if t, ok := transitions[n.TransitionSeq]; ok && !ready {
+			if err := contained(func() error { c, ready = change{t, b.Events.Derive(t)}, true; return nil }); err != nil {
+				b.failed(t.Seq, err)
+			}
+		}
+		if ready {
 			err = b.transition(ctx, tx, c)
-		} else if t, ok := transitions[n.TransitionSeq]; ok {
-			err = b.transition(ctx, tx, change{t, b.Events.Derive(t)})
 		} else if e, ok := emitted[n.EventID]; ok {
 			err = b.event(ctx, tx, e, false)
 		}
@@ -240,10 +246,14 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 
 var emptyObject = []byte("{}")
 
-// failed records that a transition could not be routed.
+// failed records that a transition could not be routed, or not in full; once,
+// whatever the number of reasons.
 func (b *batch) failed(seq int64, cause error) {
 	b.Log.Error("a transition could not be routed", "transition", seq, "error", cause)
 	b.Metrics.Failed("router", cause)
+	if slices.ContainsFunc(b.events, func(e journal.Event) bool { return e.Name == routingFailed && e.TransitionSeq == seq }) {
+		return
+	}
 	b.events = append(b.events, journal.Event{
 		ID: newID(), Name: routingFailed, Payload: db.ToJSON(map[string]any{"transition_seq": seq, "error": cause.Error()}),
 		TransitionSeq: seq, Actor: entities.System, At: b.at(),
@@ -276,22 +286,40 @@ func eventOf(row journal.Event) triggers.Event {
 	}
 }
 
-// event reads an event with its change.
-func (e *Engine) event(ctx context.Context, idb bun.IDB, id string) (triggers.Event, error) {
+// errUnreadable marks an event that is not there, or not in a form that can be
+// read: to try again would not help.
+var errUnreadable = errors.New("the event cannot be read")
+
+// event reads an event with its change, and its value for expressions.
+func (e *Engine) event(ctx context.Context, idb bun.IDB, id string) (triggers.Event, map[string]any, error) {
 	row, err := journal.EventByID(ctx, idb, id)
-	if err != nil {
-		return triggers.Event{}, err
+	if errors.Is(err, journal.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", errUnreadable, err)
 	}
+	if err != nil {
+		return triggers.Event{}, nil, err
+	}
+	return e.withChange(ctx, idb, row)
+}
+
+// withChange is a stored event with its change, and its value for expressions.
+func (e *Engine) withChange(ctx context.Context, idb bun.IDB, row journal.Event) (triggers.Event, map[string]any, error) {
 	event := eventOf(row)
 	if row.TransitionSeq != 0 {
 		list, err := e.Entities.BySeq(ctx, idb, row.TransitionSeq)
-		if err != nil {
-			return event, err
-		}
-		if len(list) == 0 {
-			return event, fmt.Errorf("the transition %d of event %s is gone", row.TransitionSeq, id)
+		switch {
+		case errors.Is(err, entities.ErrInvalid):
+			return event, nil, fmt.Errorf("%w: %w", errUnreadable, err)
+		case err != nil:
+			return event, nil, err
+		case len(list) == 0:
+			return event, nil, fmt.Errorf("%w: transition %d is gone", errUnreadable, row.TransitionSeq)
 		}
 		event.Change = &list[0]
 	}
-	return event, nil
+	value, err := e.Events.Value(event)
+	if err != nil {
+		return event, nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return event, value, nil
 }

@@ -239,14 +239,22 @@ func (w *walk) once(ctx context.Context, record *journal.Step, fn func(ctx conte
 	return output, own(failed)
 }
 
+// recordTimeout bounds how long the record of what an action has done may take
+// when the node goes down.
+const recordTimeout = 5 * time.Second
+
 // act runs a registered action: recorded as running before, with its result
 // after, and with the same idempotency key whenever it is repeated.
 func (w *walk) act(ctx context.Context, step *rules.Step, do rules.Act, record *journal.Step) (any, error) {
-	config, err := do.Config.Eval(w.env)
-	if err != nil {
-		return nil, own(err)
+	// A repetition sends what was sent before: its idempotency key says so.
+	if record.Input == nil {
+		config, err := do.Config.Eval(w.env)
+		if err != nil {
+			return nil, own(err)
+		}
+		record.Input = db.ToJSON(shape.Encode(config))
 	}
-	record.Input = db.ToJSON(shape.Encode(config))
+	config := stored(record.Input)
 	w.keep(*record)
 	if err := w.commit(ctx, nil); err != nil {
 		return nil, err
@@ -258,7 +266,13 @@ func (w *walk) act(ctx context.Context, step *rules.Step, do rules.Act, record *
 	defer cancel()
 	output, err := w.contained(acting, do.Action, config, record)
 	if ctx.Err() != nil {
-		return nil, ctx.Err() // the node goes down; the step is repeated elsewhere
+		if err != nil {
+			return nil, ctx.Err() // the node goes down; the step is repeated elsewhere
+		}
+		// It is done, and need not be repeated.
+		var recorded context.CancelFunc
+		ctx, recorded = context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+		defer recorded()
 	}
 	if err != nil && step.Timeout > 0 && acting.Err() != nil {
 		err = fmt.Errorf("timed out after %s: %w", duration.Format(step.Timeout), err)

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
+	"strconv"
 
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/shape"
@@ -21,7 +23,9 @@ func stored(text db.JSON) any {
 		return nil
 	}
 	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&v); err != nil {
 		return nil
 	}
 	return whole(v)
@@ -37,10 +41,18 @@ func whole(v any) any {
 		for i := range v {
 			v[i] = whole(v[i])
 		}
-	case float64:
-		if i := int(v); float64(i) == v {
+	case json.Number:
+		if i, err := strconv.Atoi(v.String()); err == nil {
 			return i
 		}
+		f, err := v.Float64()
+		if err != nil {
+			return v.String()
+		}
+		if i := int(f); float64(i) == f {
+			return i
+		}
+		return f
 	}
 	return v
 }

@@ -86,19 +86,15 @@ func (w *walk) prepare(ctx context.Context) error {
 	if w.rule, err = w.Engine.rule(ctx, idb, w.run.Rule, w.run.Version); err != nil {
 		return err
 	}
-	event, err := w.Engine.event(ctx, idb, w.run.EventID)
-	if errors.Is(err, journal.ErrNotFound) {
+	_, value, err := w.Engine.event(ctx, idb, w.run.EventID)
+	if errors.Is(err, errUnreadable) {
 		return &stepFailed{"event", err}
 	} else if err != nil {
 		return err
 	}
-	value, err := w.Events.Value(event)
-	if err != nil {
-		return &stepFailed{"event", err}
-	}
-	if w.env, err = w.Engine.env(ctx, w.rule, w.run.Trigger, value); err != nil {
-		return &stepFailed{"run", err}
-	}
+	var vars map[string]any
+	w.env, vars = w.plainEnv(ctx, w.rule, w.run.Trigger, value)
+	merge(vars, stored(w.run.Variables))
 	w.env["steps"] = w.steps
 	w.env["run"] = map[string]any{
 		"id": w.run.ID, "rule": w.run.Rule, "started_at": w.run.StartedAt.Time, "attempt": w.run.Attempt,

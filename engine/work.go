@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,11 +26,36 @@ type worker struct {
 	*Engine
 	slots chan struct{}
 	busy  sync.WaitGroup
+
+	mu     sync.Mutex
+	active map[string]int64 // runs that are being executed here, with the epoch of their claim
 }
 
 func (w *worker) init(e *Engine) {
 	w.Engine = e
 	w.slots = make(chan struct{}, e.Workers)
+	w.active = map[string]int64{}
+}
+
+func (w *worker) begin(run journal.Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.active[run.ID] = run.Epoch
+}
+
+func (w *worker) end(run journal.Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.active[run.ID] == run.Epoch {
+		delete(w.active, run.ID)
+	}
+}
+
+// ours are the runs that are being executed here.
+func (w *worker) ours() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.active))
 }
 
 // wait returns when no run is being executed.
@@ -46,8 +73,10 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 	}
 	for _, run := range runs {
 		w.slots <- struct{}{}
+		w.begin(run)
 		work := func() {
 			defer func() {
+				w.end(run)
 				<-w.slots
 				w.DB.Hint(journal.Topic)
 			}()
@@ -70,7 +99,8 @@ func (w *worker) Next(ctx context.Context) (time.Time, error) {
 	return first.Time, err
 }
 
-// claim takes runs that are ready, and those whose lease ran out.
+// claim takes runs that are ready, and those whose lease ran out; but not what
+// this node is at itself, however late it is with the renewal.
 func (w *worker) claim(ctx context.Context, limit int) ([]journal.Run, error) {
 	ready, err := w.claimable(ctx, w.DB.Read(), 1)
 	if err != nil || len(ready) == 0 {
@@ -109,10 +139,12 @@ func (w *worker) claimable(ctx context.Context, idb bun.IDB, limit int) ([]strin
 		ids = append(ids, some...)
 		return err
 	}
-	return ids, errors.Join(
-		pick("created_at, id", "ready"),
-		pick("lease_until", "lease_until < ?", db.At(w.Now())),
-	)
+	expired, args := "lease_until < ?", []any{db.At(w.Now())}
+	if ours := w.ours(); len(ours) > 0 {
+		expired, args = expired+" AND NOT (lease_node = ? AND id IN (?))", append(args, w.Node, bun.List(ours))
+	}
+	err := errors.Join(pick("created_at, id", "ready"), pick("lease_until", expired, args...))
+	return ids, err
 }
 
 // renew keeps the leases of this node's runs until ctx ends.
@@ -125,38 +157,47 @@ func (w *worker) renew(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if len(w.slots) == 0 {
-			continue
-		}
-		err := w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("lease_until = ?", db.At(w.Now().Add(w.Lease))).
-				Where("lease_node = ? AND lease_until IS NOT NULL", w.Node).Exec(ctx)
-			return err
-		})
-		if err != nil && ctx.Err() == nil {
+		if err := w.renewOnce(ctx); err != nil && ctx.Err() == nil {
 			w.Log.Error("the leases of runs could not be renewed", "error", err)
 			w.Metrics.Failed("leases", err)
 		}
 	}
 }
 
+// renewOnce renews the leases of what is being executed. A run that was broken
+// off is not: its lease runs out, and it is taken up again.
+func (w *worker) renewOnce(ctx context.Context) error {
+	ours := w.ours()
+	if len(ours) == 0 {
+		return nil
+	}
+	return w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("lease_until = ?", db.At(w.Now().Add(w.Lease))).
+			Where("lease_node = ? AND lease_until IS NOT NULL AND id IN (?)", w.Node, bun.List(ours)).Exec(ctx)
+		return err
+	})
+}
+
 // execute walks a claimed run until it ends, waits, or is lost. What goes wrong
 // outside of its steps (the database is away, the process ends) leaves it to
 // whoever finds its lease run out.
 func (e *Engine) execute(ctx context.Context, run journal.Run) {
-	err := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		return e.walk(ctx, run)
-	}()
+	err := contained(func() error { return e.walk(ctx, run) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}
 	e.Log.Error("the execution of a run was broken off and will be taken up again", "run", run.ID, "rule", run.Rule, "error", err)
 	e.Metrics.Failed("runs", err)
+}
+
+// contained makes an error of a panic.
+func contained(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn()
 }
 
 // wakeTimer is the kind of the timers of waiting runs; the key is the run.

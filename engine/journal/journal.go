@@ -113,7 +113,8 @@ type Run struct {
 	Slot       string    `bun:"slot,nullzero"`
 	Status     RunStatus `bun:"status"`
 	Ready      bool      `bun:"ready"`
-	Depth      int       `bun:"depth"` // of what the run causes
+	Variables  db.JSON   `bun:"variables"` // of the rule, as they were when it began; nil: it has none
+	Depth      int       `bun:"depth"`     // of what the run causes
 	Attempt    int       `bun:"attempt"`
 	Epoch      int64     `bun:"epoch"` // counts the claims; a writer with an older one is fenced off
 	LeaseNode  string    `bun:"lease_node,nullzero"`
