@@ -53,7 +53,7 @@ func satelliteRunCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.Core, "core", "", "address of the core, such as https://core.example.org")
-	flags.StringVar(&c.ID, "id", "", "id of the satellite")
+	flags.StringVar(&c.ID, "id", "", "id of the satellite, or its name")
 	flags.StringVar(&tokenFile, "token-file", "", "file with its token")
 	flags.BoolVar(&c.AllowInsecure, "insecure", false, "allow an address without TLS that is not on this machine")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")

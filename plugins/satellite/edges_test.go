@@ -79,10 +79,15 @@ func TestSessions(t *testing.T) {
 
 		t.Run("a heartbeat that was on its way does not undo a goodbye", func(t *testing.T) {
 			k, s := n.online("hasty")
+			n.advance(listen)
 			n.plugin.Heartbeat(s, n.now())
 			must(t, n.plugin.Disconnect(t.Context(), s))
 			must(t, n.plugin.Flush(t.Context()))
 			n.wantStatus(k, "offline", "disconnected")
+			n.wantEvents(k, evConnected, evDisconnected)
+			if got := n.state(k)["last_seen_at"]; got != n.now().Format(time.RFC3339) {
+				t.Errorf("seen last at %v, want %v", got, n.now())
+			}
 		})
 
 		t.Run("a loss is one episode: a goodbye after it leaves the recovery to come", func(t *testing.T) {
@@ -99,12 +104,16 @@ func TestSessions(t *testing.T) {
 			for name, bad := range map[string]known{
 				"wrong token": {id: k.id, token: k.token + "x"}, "no token": {id: k.id},
 				"unknown":  {id: "0192c0de-0000-7000-8000-000000000000", token: k.token},
-				"no id":    {id: "guarded", token: k.token},
+				"no name":  {id: "unguarded", token: k.token},
+				"no text":  {id: "guarded\x00", token: k.token},
 				"the hash": {id: "00000000-0000-0000-0000-000000000000", token: ""},
 			} {
 				if _, err := n.plugin.Connect(t.Context(), bad.id, bad.token); !errors.Is(err, satellite.Refused) {
 					t.Errorf("%s: %v", name, err)
 				}
+			}
+			if _, err := n.plugin.Connect(t.Context(), "guarded", k.token); err != nil {
+				t.Errorf("by its name: %v", err)
 			}
 		})
 	})
@@ -222,6 +231,9 @@ func TestTokenReplaced(t *testing.T) {
 	if _, err := n.plugin.Connect(t.Context(), k.id, k.token); !errors.Is(err, satellite.Refused) {
 		t.Errorf("the old token: %v", err)
 	}
+	if err := n.plugin.Begin(t.Context(), k.id, k.token); !errors.Is(err, satellite.Refused) {
+		t.Errorf("the old token, checked just before it was replaced: %v", err)
+	}
 	n.connect(known{id: k.id, token: out.Token})
 	n.wantStatus(k, "online", "connected")
 	n.wantEvents(k, evConnected, evDisconnected, evConnected)
@@ -290,6 +302,10 @@ func TestLimiter(t *testing.T) {
 		}
 		if l.Buckets() > satellite.MaxBuckets+2 {
 			t.Errorf("%d buckets", l.Buckets())
+		}
+		l.Allow(start.Add(time.Hour), "192.0.2.1:1", b)
+		if l.Buckets() > 4 {
+			t.Errorf("%d buckets are left after an hour", l.Buckets())
 		}
 	})
 }

@@ -115,7 +115,7 @@ func TestClockJumpsForwardAndIsSetBack(t *testing.T) {
 
 func TestNodesWhoseClocksDifferALittle(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
-	behind := nodeAt(t, n.db, &clock{t: start.Add(-listen)})
+	behind := nodeAt(t, n.db, &clock{t: start.Add(-3 * listen)})
 	k, _ := n.online("watched")
 	for n.now().Before(start.Add(threshold + listen)) {
 		n.add(listen)
@@ -153,6 +153,21 @@ func TestLateFlushIsNoLoss(t *testing.T) {
 	n.wantEvents(k, evConnected)
 	n.advance(listen)
 	n.wantEvents(k, evConnected, evLost)
+}
+
+func TestHeartbeatWrittenAfterTheLossIsARecovery(t *testing.T) {
+	n := single(t, dbtest.SQLite(t))
+	k, s := n.online("slow-database")
+	n.advance(threshold - time.Second)
+	n.plugin.Heartbeat(s, n.now())
+	n.add(2 * time.Second)
+	n.beat()
+	n.step()
+	n.wantEvents(k, evConnected, evLost)
+	must(t, n.plugin.Flush(t.Context()))
+	n.wantEvents(k, evConnected, evLost, evConnected)
+	n.advance(threshold + listen)
+	n.wantEvents(k, evConnected, evLost, evConnected, evLost)
 }
 
 func TestListeningRow(t *testing.T) {

@@ -161,7 +161,7 @@ func (p *Plugin) writeHeartbeats(ctx context.Context, beats map[*session]heartbe
 			rows[r.ID] = r
 			s := byID[r.ID]
 			switch {
-			case r.Epoch != s.epoch, r.LastEvent == disconnected:
+			case r.Epoch != s.epoch:
 			case r.LastEvent == heartbeatLost, beats[s].at.After(r.deadline(p.config, since)):
 				late[r.ID] = true
 			default:

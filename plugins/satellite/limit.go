@@ -22,6 +22,7 @@ const (
 type limiter struct {
 	mu      sync.Mutex
 	buckets map[bucketKey]bucket
+	swept   time.Time // when full buckets were looked for last: it costs too much to do for each stranger
 }
 
 type bucketKey struct{ kind, name string }
@@ -36,8 +37,8 @@ func newLimiter() *limiter { return &limiter{buckets: map[bucketKey]bucket{}} }
 // allow counts a failure, and says whether neither the address nor the client
 // has had too many.
 func (l *limiter) allow(now time.Time, address, client string) bool {
-	if !isID(client) {
-		client = "" // what is no id has no owner to protect
+	if !isRef(client) {
+		client = "" // what nobody can be called has no owner to protect
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,6 +74,10 @@ func (b bucket) filled(now time.Time) float64 {
 
 // forget drops the buckets that are full again.
 func (l *limiter) forget(now time.Time) {
+	if now.Sub(l.swept).Abs() < failurePause {
+		return
+	}
+	l.swept = now
 	for key, b := range l.buckets {
 		if b.filled(now) >= failureBurst {
 			delete(l.buckets, key)

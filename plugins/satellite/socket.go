@@ -146,7 +146,7 @@ func plausible(hello protocol.Authenticate) bool {
 // authenticate checks a token and begins the session. Where there is no such
 // satellite the same work is done as for a wrong token.
 func (p *Plugin) authenticate(ctx context.Context, hello protocol.Authenticate) (row, error) {
-	r, err := p.byID(ctx, hello.ClientID)
+	r, err := p.byClient(ctx, hello.ClientID)
 	if err != nil {
 		return row{}, err
 	}

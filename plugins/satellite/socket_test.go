@@ -83,14 +83,18 @@ func TestAgentAndCore(t *testing.T) {
 		})
 	})
 
-	t.Run("an agent whose satellite is removed gives up", func(t *testing.T) {
+	t.Run("an agent whose satellite is removed gives up at once", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *whole) {
 			k := w.create("edge")
 			_, ended := w.runAgent(k)
 			w.pass(time.Second)
+			removed := time.Now()
 			w.call(204, "DELETE", "/api/v1/satellites/edge", "", nil)
 			if err := <-ended; !errors.Is(err, agent.ErrAuthFailed) || !strings.Contains(err.Error(), "removed") {
 				t.Errorf("got %v", err)
+			}
+			if took := time.Since(removed); took > time.Second {
+				t.Errorf("it took %s: it waited for a heartbeat", took)
 			}
 		})
 	})

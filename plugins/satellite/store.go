@@ -111,6 +111,12 @@ func isID(ref string) bool {
 	return err == nil && len(ref) == 36
 }
 
+// maxName is how long a name may be.
+const maxName = 63
+
+// isRef says whether a satellite could have that id or name.
+func isRef(ref string) bool { return isID(ref) || namePattern.MatchString(ref) && len(ref) <= maxName }
+
 // one says of a write to one satellite that it met its row.
 func one(res sql.Result, err error) (bool, error) {
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -43,17 +42,16 @@ func tokenMatches(hash, token string) bool {
 	return subtle.ConstantTimeCompare([]byte(hash), []byte(hashToken(token))) == 1
 }
 
-// byID finds the satellite that says it is that one. For an id that does not
-// exist, or is none, it does the same work and gives a row whose token nobody
-// has.
-func (p *Plugin) byID(ctx context.Context, id string) (row, error) {
-	if !isID(id) {
-		id = uuid.Nil.String()
+// byClient finds the satellite that a client says it is, by its id or its name.
+// For one that does not exist it does the same work and gives a row whose token
+// nobody has.
+func (p *Plugin) byClient(ctx context.Context, client string) (row, error) {
+	if !isRef(client) {
+		client = uuid.Nil.String()
 	}
-	r := row{ID: id}
-	err := p.host.Read().NewSelect().Model(&r).WherePK().Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return row{ID: id, TokenHash: noToken}, nil
+	r, err := p.byRef(ctx, p.host.Read(), client)
+	if errors.Is(err, errUnknown) {
+		return row{ID: client, TokenHash: noToken}, nil
 	}
 	return r, err
 }

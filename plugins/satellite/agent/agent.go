@@ -35,7 +35,8 @@ type Config struct {
 	// Core is the address of the core: https://core.example.org, or with
 	// http, ws or wss.
 	Core string
-	// ID and Token are what the core gave when the satellite was created.
+	// ID is the id of the satellite, or its name; Token is what the core gave
+	// for it.
 	ID, Token string
 	// AllowInsecure permits an address without TLS that is not this machine.
 	// The token can then be read on the way.

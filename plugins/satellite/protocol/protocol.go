@@ -41,7 +41,7 @@ type Message interface {
 
 // Authenticate is an agent's first message.
 type Authenticate struct {
-	ClientID     string   `json:"client_id"` // the id of the satellite
+	ClientID     string   `json:"client_id"` // the id of the satellite, or its name
 	Token        string   `json:"token"`
 	Protocol     int      `json:"protocol"`
 	Version      string   `json:"version"` // of the agent
