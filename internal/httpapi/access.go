@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/refusal"
 	"github.com/flightrules/flightrules/plugins"
 )
 
@@ -91,7 +92,7 @@ func (s *Server) admit(ctx context.Context, header, remote string) (Token, *Prob
 			return Token{}, unexpected(ctx, http.StatusServiceUnavailable, err)
 		}
 	}
-	if wait := s.refusals.take(remote); wait > 0 {
+	if wait := s.refusals.Take(s.Now(), refusal.Address(remote)); wait > 0 {
 		return Token{}, newProblem(http.StatusTooManyRequests, "", "too many requests without a valid token came from this address").
 			with("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 	}

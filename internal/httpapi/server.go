@@ -26,6 +26,7 @@ import (
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/refusal"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/rules"
@@ -70,10 +71,17 @@ type Server struct {
 	Config
 
 	tokens   *Tokens
-	refusals *refusals
+	refusals *refusal.Limiter
 	mux      *http.ServeMux
 	api      huma.API
 }
+
+const (
+	// refusalBurst is how many failures in a row an address is answered for.
+	refusalBurst = 20
+	// refusalPause is after how long it is answered for one more.
+	refusalPause = 3 * time.Second
+)
 
 //go:embed migrations/*.sql
 var files embed.FS
@@ -92,7 +100,7 @@ func Migrations() db.Migrations {
 func New(c Config) *Server {
 	installProblems()
 	s := &Server{
-		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: newRefusals(c.Now), mux: http.NewServeMux(),
+		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: refusal.New(refusalBurst, refusalPause), mux: http.NewServeMux(),
 	}
 	for table, note := range map[string]string{
 		"tokens": "Who may use the HTTP API.",

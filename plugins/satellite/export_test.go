@@ -68,14 +68,8 @@ var NewLimiter = newLimiter
 
 // Allow counts a failure.
 func (l *limiter) Allow(now time.Time, remote, client string) bool {
-	return l.allow(now, addressOf(remote), client)
+	return l.allow(now, remote, client)
 }
-
-// Buckets is how many buckets a limiter holds.
-func (l *limiter) Buckets() int { return len(l.buckets) }
-
-// MaxBuckets bounds them.
-const MaxBuckets = maxBuckets
 
 // Live says whether a satellite has a session on this node.
 func (p *Plugin) Live(id string) bool {

@@ -89,7 +89,7 @@ func (p *Plugin) admit(ctx context.Context, conn *websocket.Conn, remote string)
 // refuse says no, for ever or, to those who failed too often, for now. A good
 // token is let in whatever its address did: behind a proxy all have one.
 func (p *Plugin) refuse(remote, client string) ending {
-	if !p.failures.allow(p.host.Now(), addressOf(remote), client) {
+	if !p.failures.allow(p.host.Now(), remote, client) {
 		p.metrics.refused.WithLabelValues("rate_limited").Inc()
 		return ending{protocol.Error{Code: protocol.CodeRateLimited, Message: "too many failures; try again later"}, websocket.StatusTryAgainLater}
 	}
