@@ -14,7 +14,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"regexp"
 	"sort"
@@ -49,13 +48,7 @@ var (
 var files embed.FS
 
 // Migrations are the tables of entities and transitions.
-func Migrations() db.Migrations {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err)
-	}
-	return db.Migrations{Owner: "entities", Files: sub}
-}
+func Migrations() db.Migrations { return db.MigrationsIn("entities", files) }
 
 // Registry holds the kinds, the committer of their changes and the queries
 // over their history.

@@ -10,7 +10,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/uptrace/bun"
 
@@ -27,13 +26,7 @@ var ErrNotFound = errors.New("not found")
 var files embed.FS
 
 // Migrations are the tables of the journal.
-func Migrations() db.Migrations {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err)
-	}
-	return db.Migrations{Owner: "journal", Files: sub}
-}
+func Migrations() db.Migrations { return db.MigrationsIn("journal", files) }
 
 // Event is one event of the log.
 type Event struct {

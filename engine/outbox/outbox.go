@@ -8,7 +8,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 
 	"github.com/uptrace/bun"
 
@@ -22,13 +21,7 @@ const Topic = "outbox"
 var files embed.FS
 
 // Migrations is the table of notes.
-func Migrations() db.Migrations {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err)
-	}
-	return db.Migrations{Owner: "outbox", Files: sub}
-}
+func Migrations() db.Migrations { return db.MigrationsIn("outbox", files) }
 
 // Note is one thing to route: a transition or an emitted event.
 //

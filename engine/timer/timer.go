@@ -13,7 +13,6 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -25,13 +24,7 @@ import (
 var files embed.FS
 
 // Migrations is the table of timers.
-func Migrations() db.Migrations {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err)
-	}
-	return db.Migrations{Owner: "timer", Files: sub}
-}
+func Migrations() db.Migrations { return db.MigrationsIn("timer", files) }
 
 // Timer is a deadline. Kind says who handles it; Kind and Key together name it.
 type Timer struct {

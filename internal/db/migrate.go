@@ -26,6 +26,16 @@ type Migrations struct {
 	Files fs.FS
 }
 
+// MigrationsIn are the migrations in the folder "migrations" of embedded
+// files. Without that folder it panics.
+func MigrationsIn(owner string, files fs.FS) Migrations {
+	sub, err := fs.Sub(files, "migrations")
+	if err != nil {
+		panic(err)
+	}
+	return Migrations{Owner: owner, Files: sub}
+}
+
 type migration struct {
 	owner   string
 	version int

@@ -11,7 +11,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"time"
@@ -87,13 +86,7 @@ const (
 var files embed.FS
 
 // Migrations are the tables of tokens and of the audit.
-func Migrations() db.Migrations {
-	sub, err := fs.Sub(files, "migrations")
-	if err != nil {
-		panic(err)
-	}
-	return db.Migrations{Owner: "httpapi", Files: sub}
-}
+func Migrations() db.Migrations { return db.MigrationsIn("httpapi", files) }
 
 // New makes a server on a migrated database. It declares its tables to the
 // registry, so there is one for each registry; mistakes in the wiring panic.
