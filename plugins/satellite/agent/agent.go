@@ -28,6 +28,10 @@ const (
 	beatJitter     = 0.1
 	connectTimeout = 15 * time.Second // to connect and to be let in
 	writeTimeout   = 10 * time.Second
+
+	// goodbyePatience is how long an agent that is told to stop waits to hear
+	// whether it was let in.
+	goodbyePatience = 2 * time.Second
 )
 
 // Config says which satellite this is and where its core is.

@@ -351,6 +351,51 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// The core records a satellite as connected before the agent knows that it is
+// let in. One that is told to stop in between must not look as if it had died.
+func TestGoodbyeWhileBeingLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var end error
+		c := newCore(t, func(s *socket) {
+			if _, err := s.read(); err != nil {
+				t.Error(err)
+			}
+			stop()
+			synctest.Wait()
+			s.send(protocol.Authenticated{SatelliteID: "the-id", Session: "s", Protocol: 1, HeartbeatInterval: protocol.Duration(interval)})
+			for end == nil {
+				_, end = s.read()
+			}
+		})
+		if err := c.run(ctx); err != nil {
+			t.Error(err)
+		}
+		c.close()
+		if websocket.CloseStatus(end) != websocket.StatusNormalClosure {
+			t.Errorf("the connection ended with %v", end)
+		}
+	})
+	t.Run("but it does not wait for a core that does not answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			c := newCore(t, func(s *socket) {
+				_, _ = s.read()
+				stop()
+				_, _ = s.read()
+			})
+			begin := time.Now()
+			if err := c.run(ctx); err != nil {
+				t.Error(err)
+			}
+			c.close()
+			if took := time.Since(begin); took > 5*time.Second { // of virtual time
+				t.Errorf("it took %s", took)
+			}
+		})
+	})
+}
+
 func TestRefused(t *testing.T) {
 	for name, serve := range map[string]func(s *socket){
 		"at the door": func(s *socket) { _, _ = s.read() },

@@ -63,7 +63,13 @@ func (s *session) connect(ctx context.Context) error {
 	}
 	conn.SetReadLimit(protocol.MaxFrame)
 	s.conn = conn
-	if err := s.authenticate(ctx); err != nil {
+	// The core may have let the agent in by the time it is told to stop: then
+	// it must hear a goodbye, and reading under a context that ends would cut
+	// the connection instead.
+	patient, cut := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cut()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(goodbyePatience, cut) })()
+	if err := s.authenticate(patient); err != nil {
 		_ = conn.CloseNow() // gone either way
 		return err
 	}
