@@ -36,6 +36,9 @@ type Options struct {
 	// Satellites are how many there are in detect, of which every tenth goes
 	// silent; zero: 10,000.
 	Satellites int
+	// Threshold is after how much silence a satellite in detect is lost; zero:
+	// 6 s. The measurement takes a little more than twice that.
+	Threshold time.Duration
 }
 
 // Progress is how far a measurement is.
@@ -43,6 +46,9 @@ type Progress struct {
 	Name string  // of the measurement: "mutate/sqlite/64"
 	Part float64 // from 0 to 1
 }
+
+// progressEvery is how often Progress is told.
+const progressEvery = 100 * time.Millisecond
 
 // Result is what one measurement gave.
 type Result struct {
@@ -121,6 +127,9 @@ func (o Options) filled() (Options, error) {
 	}
 	if o.Satellites == 0 {
 		o.Satellites = 10_000
+	}
+	if o.Threshold == 0 {
+		o.Threshold = 6 * time.Second
 	}
 	var err error
 	o.Dir, err = os.MkdirTemp(o.Dir, "flightrules-bench-")

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,8 +34,10 @@ func quantile(sorted []time.Duration, part float64) float64 {
 	return float64(sorted[max(0, at)]) / float64(time.Millisecond)
 }
 
-// resetPeak makes peakRSS begin anew, where the system can do that.
+// resetPeak collects the garbage of what was before and makes peakRSS begin
+// anew, where the system can do that.
 func resetPeak() {
+	debug.FreeOSMemory()
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // without it the peak is that of the whole process
 }
 

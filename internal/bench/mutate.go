@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"sync"
+	"slices"
 	"testing/fstest"
 	"time"
 
@@ -18,11 +18,13 @@ import (
 	"github.com/flightrules/flightrules/plugins"
 )
 
-// metersThere is how many entities the writers of mutate change.
-const metersThere = 1000
-
-// crossing is one in how many changes is one of status, and so means an event.
-const crossing = 10
+const (
+	// metersThere is how many entities the writers of mutate change.
+	metersThere = 1000
+	// crossing is one in how many changes is one of status, and so means an
+	// event, which a rule looks at.
+	crossing = 10
+)
 
 const meterRules = `
 rules:
@@ -31,23 +33,23 @@ rules:
     actions: [{log: "${{ event.payload.meter }} boils"}]
 `
 
-// mutate measures how many changes per second are recorded and routed.
+// mutate measures how many changes per second are recorded and routed. The
+// baseline inserts the transitions that this makes, as rows and nothing else.
 func mutate(ctx context.Context, o Options) ([]Result, error) {
-	databases := []struct{ name, url string }{{"sqlite", ""}}
-	if o.DB != "" {
-		databases = append(databases, struct{ name, url string }{"postgres", o.DB})
-	}
 	var results []Result
-	for _, d := range databases {
-		for _, writers := range []int{64} {
-			name := fmt.Sprintf("mutate/%s/%d", d.name, writers)
-			m := &mutation{Options: o, name: name, url: d.url, writers: writers}
-			if d.url == "" {
-				m.url = "sqlite:" + filepath.Join(o.Dir, fmt.Sprintf("mutate-%d.db", writers))
+	for _, postgres := range []bool{false, true} {
+		if postgres && o.DB == "" {
+			continue
+		}
+		for _, writers := range []int{1, 64, 256} {
+			m := &mutation{Options: o, writers: writers, name: fmt.Sprintf("mutate/sqlite/%d", writers)}
+			m.url, m.rawURL = m.file("bench"), m.file("raw")
+			if postgres {
+				m.url, m.rawURL, m.name = o.DB, o.DB, fmt.Sprintf("mutate/postgres/%d", writers)
 			}
 			r, err := m.run(ctx)
 			if err != nil {
-				return results, fmt.Errorf("%s: %w", name, err)
+				return results, fmt.Errorf("%s: %w", m.name, err)
 			}
 			results = append(results, r)
 		}
@@ -58,13 +60,15 @@ func mutate(ctx context.Context, o Options) ([]Result, error) {
 // mutation is one measurement of mutate.
 type mutation struct {
 	Options
-	name, url string
-	writers   int
+	name, url, rawURL string
+	writers           int
 
 	plugin *meters
 	core   *app.Core
-	mu     sync.Mutex
-	took   []time.Duration
+}
+
+func (m *mutation) file(kind string) string {
+	return "sqlite:" + filepath.Join(m.Dir, fmt.Sprintf("mutate-%d-%s.db", m.writers, kind))
 }
 
 func (m *mutation) run(ctx context.Context) (r Result, err error) {
@@ -79,6 +83,7 @@ func (m *mutation) run(ctx context.Context) (r Result, err error) {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	group, running := errgroup.WithContext(working)
+	group.Go(func() error { return m.core.DB.RunHints(running, m.core.Log) })
 	group.Go(func() error { return m.core.Engine.Run(running) })
 	group.Go(func() error {
 		defer stop()
@@ -88,50 +93,59 @@ func (m *mutation) run(ctx context.Context) (r Result, err error) {
 	if err := group.Wait(); err != nil {
 		return r, err
 	}
+	raw, err := m.raw(ctx)
+	if err != nil {
+		return r, err
+	}
+	r = r.against(raw)
+	r.Detail = fmt.Sprintf("writers: %d, each waiting for its own change; the baseline inserts the same transitions in statements of %d rows and nothing else", m.writers, rawBatch)
 	return r, nil
 }
 
+// measure changes meters for a while, and stops the time when the last change
+// is routed.
 func (m *mutation) measure(ctx context.Context) (Result, error) {
-	for id := range metersThere {
-		if err := m.change(ctx, id); err != nil {
-			return Result{}, err
-		}
-	}
-	if err := m.routed(ctx); err != nil {
+	if err := m.prepare(ctx); err != nil {
 		return Result{}, err
 	}
 	resetPeak()
-	m.took = nil
 	begin := time.Now()
-	group, writing := errgroup.WithContext(ctx)
-	for range m.writers {
+	var group errgroup.Group
+	tooks := make([][]time.Duration, m.writers)
+	for w := range m.writers {
 		group.Go(func() error {
-			for time.Since(begin) < m.Length {
-				if err := m.change(writing, rand.IntN(metersThere)); err != nil {
+			shown := begin
+			for last := begin; last.Sub(begin) < m.Length; {
+				if err := m.change(ctx, rand.IntN(metersThere)); err != nil {
 					return err
+				}
+				now := time.Now()
+				tooks[w] = append(tooks[w], now.Sub(last))
+				if last = now; w == 0 && now.Sub(shown) > progressEvery {
+					shown = now
+					m.Progress(Progress{Name: m.name, Part: now.Sub(begin).Seconds() / m.Length.Seconds()})
 				}
 			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return Result{}, err
+	err := errors.Join(group.Wait(), m.routed(ctx))
+	return result(m.name, slices.Concat(tooks...), time.Since(begin)), err
+}
+
+// prepare makes the meters.
+func (m *mutation) prepare(ctx context.Context) error {
+	m.Progress(Progress{Name: m.name})
+	var group errgroup.Group
+	group.SetLimit(100)
+	for id := range metersThere {
+		group.Go(func() error { return m.change(ctx, id) })
 	}
-	fmt.Println("written", time.Since(begin), len(m.took))
-	if err := m.routed(ctx); err != nil {
-		return Result{}, err
-	}
-	r := result(m.name, m.took, time.Since(begin))
-	for _, b := range []int{256} {
-	raw, err := rawInserts(ctx, m.core.DB, "sqlite:" + filepath.Join(m.Dir, fmt.Sprintf("raw-%d-%d.db", m.writers, b)), b, m.Length)
-	fmt.Println("raw", b, raw, r.PerSecond/raw, err)
-	}
-	return r, nil
+	return errors.Join(group.Wait(), m.routed(ctx))
 }
 
 // change is one change, by one of the writers.
 func (m *mutation) change(ctx context.Context, id int) error {
-	begin := time.Now()
 	_, err := m.plugin.handle.Mutate(ctx, fmt.Sprintf("meter-%04d", id), func(_ context.Context, _ bun.Tx, prev *meter) (meter, error) {
 		next := meter{Status: "low", Unit: "celsius", Region: "eu-west-1"}
 		if prev != nil {
@@ -144,9 +158,6 @@ func (m *mutation) change(ctx context.Context, id int) error {
 		}
 		return next, nil
 	})
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.took = append(m.took, time.Since(begin))
 	return err
 }
 

@@ -1,0 +1,176 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+// fewRules are how many rules the small set of match has.
+const fewRules = 100
+
+// match measures what it costs to find the one rule, of few and of many, that
+// an event matches. One baseline evaluates the `where` of every rule, as a plain
+// loop would; the other knows which rule is the right one.
+func match(ctx context.Context, o Options) ([]Result, error) {
+	var results []Result
+	var engine, right []float64 // seconds for an event
+	for _, n := range []int{fewRules, o.Rules} {
+		m := &matching{Options: o, rules: n, base: fmt.Sprintf("match/%d", n)}
+		list, err := m.run(ctx)
+		results = append(results, list...)
+		if err != nil {
+			return results, err
+		}
+		engine, right = append(engine, 1/list[1].PerSecond), append(right, 1/list[1].Baseline)
+	}
+	last := &results[len(results)-1]
+	last.Detail += fmt.Sprintf("; an event costs the engine %.2f times, and the baseline %.2f times, what it costs among %d rules",
+		engine[1]/engine[0], right[1]/right[0], fewRules)
+	return results, nil
+}
+
+// where is the text of rule n.
+func where(n int) string {
+	return fmt.Sprintf(`event.payload.meter == "meter-%d" and event.payload.value > 90`, n)
+}
+
+// matching is one measurement of match.
+type matching struct {
+	Options
+	rules  int
+	base   string
+	events []triggers.Event // event n matches rule n
+}
+
+func (m *matching) run(ctx context.Context) ([]Result, error) {
+	m.Progress(Progress{Name: m.base})
+	for n := range m.rules {
+		id := fmt.Sprintf("meter-%d", n)
+		payload, err := json.Marshal(crossed{Meter: id, Status: "high", Value: 99.5})
+		if err != nil {
+			return nil, err
+		}
+		m.events = append(m.events, triggers.Event{ID: id, Name: "meter.crossed", At: time.Now(), Kind: "meter", EntityID: id, Payload: payload})
+	}
+	// One after the other, so that nobody's garbage collector has to look at
+	// what the others hold.
+	engine, err := m.byEngine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	loop, right, err := m.byHand(ctx)
+	if err != nil {
+		return nil, err
+	}
+	against := func(name string, baseline Result, detail string) Result {
+		r := engine.against(baseline.PerSecond)
+		r.Name, r.Detail = m.base+"/"+name, detail
+		return r
+	}
+	return []Result{
+		against("all", loop, fmt.Sprintf("one of %d rules matches; the baseline evaluates all of them with expr", m.rules)),
+		against("right", right, "likewise; the baseline knows the rule that matches, and evaluates that"),
+	}, nil
+}
+
+// byEngine has the engine find the rule that an event matches.
+func (m *matching) byEngine(ctx context.Context) (r Result, err error) {
+	var file strings.Builder
+	file.WriteString("rules:\n")
+	for n := range m.rules {
+		fmt.Fprintf(&file, "  - id: rule-%d\n    triggers: [{event: meter.crossed, where: '%s'}]\n    actions: [{log: hot}]\n", n, where(n))
+	}
+	core, err := app.Open(ctx, app.Config{
+		DB: "sqlite:" + filepath.Join(m.Dir, fmt.Sprintf("match-%d.db", m.rules)), Node: "bench", NoSync: true,
+		Plugins: []plugins.Plugin{&meters{}}, Files: fstest.MapFS{"rules.yaml": {Data: []byte(file.String())}},
+	})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, core.Close(context.WithoutCancel(ctx))) }()
+	return m.measure(ctx, 0, func(n int) error {
+		matched, err := core.Engine.Matches(ctx, m.events[n])
+		if err == nil && (len(matched) != 1 || matched[0].Rule.ID != fmt.Sprintf("rule-%d", n)) {
+			err = fmt.Errorf("event %d matches %d rules", n, len(matched))
+		}
+		return err
+	})
+}
+
+// byHand evaluates the conditions of all rules, and then of the right one.
+func (m *matching) byHand(ctx context.Context) (loop, right Result, err error) {
+	sample := map[string]any{"event": map[string]any{"payload": map[string]any{"meter": "", "status": "", "value": 0.0}}}
+	programs := make([]*vm.Program, m.rules)
+	for n := range programs {
+		if programs[n], err = expr.Compile(where(n), expr.Env(sample), expr.AsBool()); err != nil {
+			return loop, right, err
+		}
+	}
+	if loop, err = m.measure(ctx, 1, func(n int) error { return m.evaluate(programs, n) }); err != nil {
+		return loop, right, err
+	}
+	right, err = m.measure(ctx, 2, func(n int) error { return m.evaluate(programs[n:n+1], n) })
+	return loop, right, err
+}
+
+// evaluate decodes event n and evaluates programs, of which one must be true.
+func (m *matching) evaluate(programs []*vm.Program, n int) error {
+	var payload any
+	if err := json.Unmarshal(m.events[n].Payload, &payload); err != nil {
+		return err
+	}
+	env := map[string]any{"event": map[string]any{"payload": payload}}
+	matched := 0
+	for _, program := range programs {
+		yes, err := expr.Run(program, env)
+		if err != nil {
+			return err
+		}
+		if yes.(bool) {
+			matched++
+		}
+	}
+	if matched != 1 {
+		return fmt.Errorf("event %d matches %d rules", n, matched)
+	}
+	return nil
+}
+
+// measure does a part of run, the one of that number, for as long as it is to
+// take.
+func (m *matching) measure(ctx context.Context, part int, fn func(n int) error) (Result, error) {
+	resetPeak()
+	var took []time.Duration
+	begin, shown := time.Now(), time.Time{}
+	for last := begin; last.Sub(begin) < m.Length; {
+		if err := ctx.Err(); err != nil {
+			return Result{}, err
+		}
+		// A stride that has no divisor in common with their number visits all
+		// events in no order that a cache would like.
+		if err := fn(len(took) * 7919 % len(m.events)); err != nil {
+			return Result{}, err
+		}
+		now := time.Now()
+		took = append(took, now.Sub(last))
+		last = now
+		if now.Sub(shown) > progressEvery {
+			shown = now
+			m.Progress(Progress{Name: m.base, Part: (float64(part) + now.Sub(begin).Seconds()/m.Length.Seconds()) / 3})
+		}
+	}
+	return result(m.base, took, time.Since(begin)), nil
+}
