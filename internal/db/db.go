@@ -84,7 +84,7 @@ func Open(ctx context.Context, ref string, opts Options) (*DB, error) {
 
 func openSQLite(path string, opts Options) (*DB, error) {
 	if path == "" {
-		return nil, errors.New("a path must follow sqlite:")
+		return nil, errors.New("a path must follow the scheme, as in sqlite:flightrules.db")
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
