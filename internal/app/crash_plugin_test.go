@@ -22,12 +22,13 @@ const sharedJob = "shared"
 const dwellLength = 20 * time.Millisecond
 
 // crashRules do one of everything: each kind of step, a rule on what another
-// one emits, a dwell, conditions, and modes that collide. What is set and
-// updated has the time in it, so that it shows when it is done twice.
+// one emits, a dwell, conditions, and modes that collide. Variables and
+// what is set and updated have the time in them, so that it shows when they are
+// evaluated twice.
 const crashRules = `
 rules:
   - id: ship
-    variables: {prefix: parcel}
+    variables: {ordered: "${{ now() }}"}
     triggers:
       - id: running
         event: job.running
@@ -36,7 +37,7 @@ rules:
       - event.payload.count % 7 != 0
     actions:
       - log: "job ${{ event.payload.job }} runs"
-      - set: {parcel: "${{ vars.prefix }} of ${{ event.payload.job }}, made ${{ now() }}"}
+      - set: {parcel: "parcel of ${{ event.payload.job }}, made ${{ now() }}"}
       - choose:
           - when: event.payload.count % 2 == 0
             do:
@@ -48,7 +49,7 @@ rules:
       - wait: 50ms
       - update: {kind: receipt, id: "${{ event.payload.job }}", set: {lane: "${{ vars.lane }}", shipped_at: "${{ now() }}"}}
       - emit: {event: custom.shipped, payload: {job: "${{ event.payload.job }}", parcel: "${{ vars.parcel }}"}}
-      - crash.deliver: {text: "${{ run.id }} at the end: ${{ vars.parcel }}"}
+      - crash.deliver: {text: "${{ run.id }} at the end: ${{ vars.parcel }}, ordered ${{ vars.ordered }}"}
 
   - id: confirm
     triggers:

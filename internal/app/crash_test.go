@@ -84,7 +84,10 @@ func (k *killer) kill() {
 		return
 	}
 	k.ready(p)
-	k.pause(5, 250)
+	k.pause(5, 200)
+	if k.random.IntN(4) == 0 {
+		k.pause(200, 800) // some come far
+	}
 	if postgres(k.config.URL) && k.random.IntN(4) == 0 {
 		p = k.replace(p)
 	}

@@ -50,6 +50,11 @@ type Progress struct {
 // progressEvery is how often Progress is told.
 const progressEvery = 100 * time.Millisecond
 
+// tell tells the progress of a measurement.
+func (o Options) tell(name string, part float64) {
+	o.Progress(Progress{Name: name, Part: min(1, part)})
+}
+
 // Result is what one measurement gave.
 type Result struct {
 	Name      string  `json:"name"`

@@ -263,7 +263,7 @@ func (d *detection) pause(ctx context.Context, length time.Duration, part float6
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			d.Progress(Progress{Name: "detect", Part: min(1, part+now.Sub(begin).Seconds()/length.Seconds()/2)})
+			d.tell("detect", part+now.Sub(begin).Seconds()/length.Seconds()/2)
 		}
 	}
 	return nil

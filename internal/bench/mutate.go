@@ -123,7 +123,7 @@ func (m *mutation) measure(ctx context.Context) (Result, error) {
 				tooks[w] = append(tooks[w], now.Sub(last))
 				if last = now; w == 0 && now.Sub(shown) > progressEvery {
 					shown = now
-					m.Progress(Progress{Name: m.name, Part: now.Sub(begin).Seconds() / m.Length.Seconds()})
+					m.tell(m.name, now.Sub(begin).Seconds()/m.Length.Seconds())
 				}
 			}
 			return nil
@@ -135,7 +135,7 @@ func (m *mutation) measure(ctx context.Context) (Result, error) {
 
 // prepare makes the meters.
 func (m *mutation) prepare(ctx context.Context) error {
-	m.Progress(Progress{Name: m.name})
+	m.tell(m.name, 0)
 	var group errgroup.Group
 	group.SetLimit(100)
 	for id := range metersThere {
