@@ -161,7 +161,7 @@ func TestAPanicOfAKindKeepsNoDeadlineWaiting(t *testing.T) {
 	})
 	must(t, h.Look(t.Context(), "bad", "good"))
 	bad = true
-	n.set(start.Add(time.Second))
+	n.Set(start.Add(time.Second))
 	_, err := n.timers.Step(t.Context())
 	must(t, err)
 	got, err := n.kinds.Transitions(t.Context(), n.db.Read(), entities.Filter{Kind: "gauge", ID: "good"})

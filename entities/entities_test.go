@@ -16,33 +16,16 @@ import (
 	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// clock is a time that tests move.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) set(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = t
-}
-
 // node is one process's view of a database.
 type node struct {
-	*clock
+	*clock.Manual
 	db     *db.DB
 	kinds  *entities.Registry
 	timers *timer.Timers
@@ -60,10 +43,10 @@ func open(t *testing.T, url string) *node {
 }
 
 func onDB(d *db.DB) *node {
-	n := &node{clock: &clock{t: start}, db: d}
+	n := &node{Manual: clock.At(start), db: d}
 	log := slog.New(slog.DiscardHandler)
-	n.timers = timer.New(d, n.now, log, nil)
-	n.kinds = entities.NewRegistry(d, n.now, log, n.timers)
+	n.timers = timer.New(d, n.Now, log, nil)
+	n.kinds = entities.NewRegistry(d, n.Now, log, n.timers)
 	return n
 }
 
@@ -126,7 +109,7 @@ func TestMutate(t *testing.T) {
 		t.Run("a change records version, delta, next, actor and cause", func(t *testing.T) {
 			_, err := doors.Mutate(ctx, "a", to(door{Status: "closed"}))
 			must(t, err)
-			n.set(start.Add(time.Minute))
+			n.Set(start.Add(time.Minute))
 			_, err = doors.Mutate(ctx, "a", to(door{Status: "open", Opened: 1}))
 			must(t, err)
 			got := n.log(t, "a")
@@ -370,11 +353,11 @@ func TestHistory(t *testing.T) {
 		n := open(t, url)
 		doors := define(t, n, entities.Spec[door]{Name: "door"})
 		for i, status := range []string{"closed", "open", "closed", "open"} {
-			n.set(start.Add(time.Duration(i) * time.Minute))
+			n.Set(start.Add(time.Duration(i) * time.Minute))
 			_, err := doors.Mutate(t.Context(), "a", to(door{Status: status, Opened: i / 2}))
 			must(t, err)
 		}
-		n.set(start.Add(10 * time.Minute))
+		n.Set(start.Add(10 * time.Minute))
 
 		t.Run("since and held tell when a field took its value", func(t *testing.T) {
 			for field, want := range map[string]time.Time{"status": start.Add(3 * time.Minute), "opened": start.Add(2 * time.Minute)} {
@@ -432,7 +415,7 @@ func TestHistory(t *testing.T) {
 			}
 		})
 		t.Run("a clock that is set back does not turn the log around", func(t *testing.T) {
-			n.set(start.Add(-time.Hour))
+			n.Set(start.Add(-time.Hour))
 			_, err := doors.Mutate(t.Context(), "a", to(door{Status: "closed"}))
 			must(t, err)
 			log := n.log(t, "a")
@@ -515,14 +498,14 @@ func TestDeadlines(t *testing.T) {
 			return list
 		}
 
-		n.set(start.Add(time.Minute - time.Microsecond))
+		n.Set(start.Add(time.Minute - time.Microsecond))
 		settle()
 		if len(changes("a")) != 1 {
 			t.Error("looked too soon")
 		}
 		// It reads differently already, and the log does not know: the state
 		// before is the recorded one.
-		n.set(start.Add(time.Minute))
+		n.Set(start.Add(time.Minute))
 		if got, err := handle.Get(ctx, "a"); err != nil || got.Status != "dark" {
 			t.Errorf("%v %v", got, err)
 		}
@@ -544,12 +527,12 @@ func TestDeadlines(t *testing.T) {
 		t.Run("a deadline that was moved is not the old one", func(t *testing.T) {
 			_, err := handle.Mutate(ctx, "b", light("b", start.Add(2*time.Hour)))
 			must(t, err)
-			n.set(start.Add(time.Hour))
+			n.Set(start.Add(time.Hour))
 			settle()
 			if len(changes("b")) != 1 {
 				t.Error("fired at the old time")
 			}
-			n.set(start.Add(2 * time.Hour))
+			n.Set(start.Add(2 * time.Hour))
 			settle()
 			if len(changes("b")) != 2 {
 				t.Error("did not fire at the new time")

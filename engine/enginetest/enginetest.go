@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
 	"github.com/flightrules/flightrules/plugins"
@@ -42,25 +42,7 @@ type Engine struct {
 
 	t       testing.TB
 	options Options
-	clock   *clock
-}
-
-// clock is the time, as the test has set it.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) set(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = t
+	clock   *clock.Manual
 }
 
 // Start brings an engine up at Epoch; it is closed at the end of the test.
@@ -72,7 +54,7 @@ func Start(t testing.TB, o Options) *Engine {
 	if o.Plugins == nil {
 		o.Plugins = func() []plugins.Plugin { return nil }
 	}
-	e := &Engine{t: t, options: o, clock: &clock{t: Epoch}}
+	e := &Engine{t: t, options: o, clock: clock.At(Epoch)}
 	e.open()
 	t.Cleanup(e.close)
 	return e
@@ -81,7 +63,7 @@ func Start(t testing.TB, o Options) *Engine {
 func (e *Engine) open() {
 	e.t.Helper()
 	core, err := app.Open(context.Background(), app.Config{
-		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.now, Inline: true, Log: e.options.Log,
+		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.Now, Inline: true, Log: e.options.Log,
 		Files: fstest.MapFS{"rules.yaml": {Data: []byte(e.options.Rules)}},
 	})
 	if err != nil {
@@ -142,7 +124,7 @@ func (e *Engine) Settle() {
 func (e *Engine) Advance(d time.Duration) {
 	e.t.Helper()
 	e.Settle()
-	end := e.clock.now().Add(d)
+	end := e.clock.Now().Add(d)
 	for {
 		next := end
 		for _, stepper := range e.Engine.Steppers() {
@@ -152,10 +134,10 @@ func (e *Engine) Advance(d time.Duration) {
 				next = due
 			}
 		}
-		if next.Before(e.clock.now()) {
-			next = e.clock.now()
+		if next.Before(e.clock.Now()) {
+			next = e.clock.Now()
 		}
-		e.clock.set(next)
+		e.clock.Set(next)
 		e.Settle()
 		if next.Equal(end) {
 			return
@@ -165,7 +147,7 @@ func (e *Engine) Advance(d time.Duration) {
 
 // Jump moves the clock at once, as when the engine was down meanwhile: what
 // falls due on the way happens late, at the next Settle.
-func (e *Engine) Jump(d time.Duration) { e.clock.set(e.clock.now().Add(d)) }
+func (e *Engine) Jump(d time.Duration) { e.clock.Add(d) }
 
 // Emit makes an event with a payload that is JSON, and settles.
 func (e *Engine) Emit(name string, payload any) string {

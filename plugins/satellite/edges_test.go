@@ -16,7 +16,7 @@ import (
 func TestSessions(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		n := single(t, url)
-		other := nodeAt(t, n.db, n.clock)
+		other := nodeAt(t, n.db, n.Manual)
 
 		t.Run("a satellite that never connected has no state", func(t *testing.T) {
 			k := n.create("new")
@@ -27,7 +27,7 @@ func TestSessions(t *testing.T) {
 
 		t.Run("a goodbye is offline at once and keeps when it was seen", func(t *testing.T) {
 			k, s := n.online("polite")
-			seen := n.now()
+			seen := n.Now()
 			n.advance(listen)
 			must(t, n.plugin.Disconnect(t.Context(), s))
 			n.wantStatus(k, "offline", "disconnected")
@@ -80,13 +80,13 @@ func TestSessions(t *testing.T) {
 		t.Run("a heartbeat that was on its way does not undo a goodbye", func(t *testing.T) {
 			k, s := n.online("hasty")
 			n.advance(listen)
-			n.plugin.Heartbeat(s, n.now())
+			n.plugin.Heartbeat(s, n.Now())
 			must(t, n.plugin.Disconnect(t.Context(), s))
 			must(t, n.plugin.Flush(t.Context()))
 			n.wantStatus(k, "offline", "disconnected")
 			n.wantEvents(k, evConnected, evDisconnected)
-			if got := n.state(k)["last_seen_at"]; got != n.now().Format(time.RFC3339) {
-				t.Errorf("seen last at %v, want %v", got, n.now())
+			if got := n.state(k)["last_seen_at"]; got != n.Now().Format(time.RFC3339) {
+				t.Errorf("seen last at %v, want %v", got, n.Now())
 			}
 		})
 
@@ -141,8 +141,8 @@ func TestNothingHidesALoss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := single(t, dbtest.SQLite(t))
 			k, s := n.online("s")
-			for n.now().Before(start.Add(threshold)) {
-				n.add(listen)
+			for n.Now().Before(start.Add(threshold)) {
+				n.Add(listen)
 				n.beat()
 			}
 			c.do(n, k, s)
@@ -180,7 +180,7 @@ func TestThresholdChanges(t *testing.T) {
 func TestRemoval(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		n := single(t, url)
-		other := nodeAt(t, n.db, n.clock)
+		other := nodeAt(t, n.db, n.Manual)
 
 		t.Run("leaves a tombstone and ends the session on another node", func(t *testing.T) {
 			k, s := n.online("removed")
@@ -243,7 +243,7 @@ func TestSlowReaderIsLeftBehind(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
 	k, s := n.online("slow")
 	for range 100 { // nobody takes the acknowledgements
-		n.plugin.Heartbeat(s, n.now())
+		n.plugin.Heartbeat(s, n.Now())
 		must(t, n.plugin.Flush(t.Context()))
 	}
 	if m, ended := s.Ended(); !ended || m.(protocol.Error).Code != protocol.CodeSlowConsumer {

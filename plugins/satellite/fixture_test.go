@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite"
@@ -36,27 +36,9 @@ const (
 	listen    = 2 * time.Second
 )
 
-// clock is a time that tests move.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // node is one node of the core. Nothing runs by itself.
 type node struct {
-	*clock
+	*clock.Manual
 	t       *testing.T
 	db      *db.DB
 	kinds   *entities.Registry
@@ -118,23 +100,23 @@ func (n *node) routes() *http.ServeMux {
 }
 
 // nodeAt makes a node with a clock that the test moves.
-func nodeAt(t *testing.T, d *db.DB, c *clock) *node {
+func nodeAt(t *testing.T, d *db.DB, c *clock.Manual) *node {
 	t.Helper()
-	n := newNode(t, d, c.now, satellite.Config{})
-	n.clock = c
+	n := newNode(t, d, c.Now, satellite.Config{})
+	n.Manual = c
 	return n
 }
 
 // single is a core of one node on a fresh database.
 func single(t *testing.T, url string) *node {
 	t.Helper()
-	return nodeAt(t, openDB(t, url), &clock{t: start})
+	return nodeAt(t, openDB(t, url), clock.At(start))
 }
 
 // restarted is a new process on the same database.
 func (n *node) restarted() *node {
 	n.t.Helper()
-	return nodeAt(n.t, n.db, n.clock)
+	return nodeAt(n.t, n.db, n.Manual)
 }
 
 func must(t *testing.T, err error) {
@@ -159,17 +141,17 @@ func (n *node) step() {
 // heartbeats all the time.
 func (n *node) advance(d time.Duration, alive ...*satellite.Session) {
 	n.t.Helper()
-	for end := n.now().Add(d); n.now().Before(end); {
-		next := n.now().Add(listen)
+	for end := n.Now().Add(d); n.Now().Before(end); {
+		next := n.Now().Add(listen)
 		due, err := n.timers.Next(n.t.Context())
 		must(n.t, err)
-		if !due.IsZero() && due.After(n.now()) && due.Before(next) {
+		if !due.IsZero() && due.After(n.Now()) && due.Before(next) {
 			next = due
 		}
 		if next.After(end) {
 			next = end
 		}
-		n.add(next.Sub(n.now()))
+		n.Add(next.Sub(n.Now()))
 		n.beat()
 		n.heartbeat(alive...)
 		n.step()
@@ -186,7 +168,7 @@ func (n *node) heartbeat(sessions ...*satellite.Session) {
 	n.t.Helper()
 	for _, s := range sessions {
 		s.Told()
-		n.plugin.Heartbeat(s, n.now())
+		n.plugin.Heartbeat(s, n.Now())
 	}
 	must(n.t, n.plugin.Flush(n.t.Context()))
 }

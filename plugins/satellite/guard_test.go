@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
 	"github.com/flightrules/flightrules/plugins/satellite"
@@ -45,7 +46,7 @@ func (x *trio) wantLossWithin(d time.Duration) {
 func TestOutageOfTheCore(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		x := newTrio(t, url)
-		x.add(10 * time.Minute)
+		x.Add(10 * time.Minute)
 		x.node = x.restarted()
 		x.session = x.connect(x.living)
 		x.wantLossWithin(threshold)
@@ -55,7 +56,7 @@ func TestOutageOfTheCore(t *testing.T) {
 func TestOutageDuringWhichTheLossWasDue(t *testing.T) {
 	x := newTrio(t, dbtest.SQLite(t))
 	x.advance(threshold-11*time.Second, x.session)
-	x.add(10 * time.Minute)
+	x.Add(10 * time.Minute)
 	x.node = x.restarted()
 	x.session = x.connect(x.living)
 	x.wantLossWithin(threshold)
@@ -64,7 +65,7 @@ func TestOutageDuringWhichTheLossWasDue(t *testing.T) {
 func TestFrozenCore(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		x := newTrio(t, url)
-		x.add(10 * time.Minute)
+		x.Add(10 * time.Minute)
 		x.step() // timers fire before anything else has happened
 		x.wantEvents(x.living, evConnected)
 		x.wantStatus(x.living, "online", "connected")
@@ -76,7 +77,7 @@ func TestFrozenCore(t *testing.T) {
 
 func TestShortPauseIsNoOutage(t *testing.T) {
 	x := newTrio(t, dbtest.SQLite(t))
-	x.add(3 * listen)
+	x.Add(3 * listen)
 	x.beat()
 	x.advance(threshold-10*time.Second-3*listen+time.Millisecond, x.session)
 	x.wantEvents(x.dead, evConnected, evLost)
@@ -85,7 +86,7 @@ func TestShortPauseIsNoOutage(t *testing.T) {
 func TestClockJumpsForward(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		x := newTrio(t, url)
-		x.add(2 * time.Hour)
+		x.Add(2 * time.Hour)
 		x.wantLossWithin(threshold)
 		if got := x.counted("flightrules_satellite_listening_breaks_total"); got != 1 {
 			t.Errorf("%v breaks counted, want 1", got)
@@ -96,7 +97,7 @@ func TestClockJumpsForward(t *testing.T) {
 func TestClockIsSetBack(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		x := newTrio(t, url)
-		x.add(-2 * time.Hour)
+		x.Add(-2 * time.Hour)
 		x.wantLossWithin(threshold)
 	})
 }
@@ -104,22 +105,22 @@ func TestClockIsSetBack(t *testing.T) {
 func TestClockJumpsForwardAndIsSetBack(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		x := newTrio(t, url)
-		x.add(2 * time.Hour)
+		x.Add(2 * time.Hour)
 		x.beat()
 		x.step() // timers are armed for the wrong time
 		x.heartbeat(x.session)
-		x.add(-2 * time.Hour)
+		x.Add(-2 * time.Hour)
 		x.wantLossWithin(threshold)
 	})
 }
 
 func TestNodesWhoseClocksDifferALittle(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
-	behind := nodeAt(t, n.db, &clock{t: start.Add(-3 * listen)})
+	behind := nodeAt(t, n.db, clock.At(start.Add(-3*listen)))
 	k, _ := n.online("watched")
-	for n.now().Before(start.Add(threshold + listen)) {
-		n.add(listen)
-		behind.add(listen)
+	for n.Now().Before(start.Add(threshold + listen)) {
+		n.Add(listen)
+		behind.Add(listen)
 		n.beat()
 		behind.beat()
 		n.step()
@@ -132,7 +133,7 @@ func TestDeadlineFromABrokenBackgroundOnly(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
 	k, _ := n.online("unheard")
 	for range 10 {
-		n.add(threshold)
+		n.Add(threshold)
 		n.step()
 	}
 	n.wantEvents(k, evConnected)
@@ -143,8 +144,8 @@ func TestLateFlushIsNoLoss(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
 	k, s := n.online("slow-database")
 	n.advance(threshold - time.Second)
-	n.plugin.Heartbeat(s, n.now())
-	n.add(2 * time.Second)
+	n.plugin.Heartbeat(s, n.Now())
+	n.Add(2 * time.Second)
 	must(t, n.plugin.Flush(t.Context()))
 	n.beat()
 	n.step()
@@ -159,8 +160,8 @@ func TestHeartbeatWrittenAfterTheLossIsARecovery(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
 	k, s := n.online("slow-database")
 	n.advance(threshold - time.Second)
-	n.plugin.Heartbeat(s, n.now())
-	n.add(2 * time.Second)
+	n.plugin.Heartbeat(s, n.Now())
+	n.Add(2 * time.Second)
 	n.beat()
 	n.step()
 	n.wantEvents(k, evConnected, evLost)
@@ -192,13 +193,13 @@ func TestListeningRow(t *testing.T) {
 			{"and from there it is kept", listen, true},
 		} {
 			before := since()
-			n.add(step.move)
+			n.Add(step.move)
 			n.beat()
 			if kept := since().Equal(before); kept != step.kept {
 				t.Errorf("%s: since went from %s to %s", step.name, before, since())
 			}
-			if !step.kept && !since().Equal(n.now()) {
-				t.Errorf("%s: it moved to %s, want now, %s", step.name, since(), n.now())
+			if !step.kept && !since().Equal(n.Now()) {
+				t.Errorf("%s: it moved to %s, want now, %s", step.name, since(), n.Now())
 			}
 		}
 	})

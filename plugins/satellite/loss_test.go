@@ -12,6 +12,7 @@ import (
 	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
 	"github.com/flightrules/flightrules/plugins/satellite"
@@ -23,7 +24,7 @@ func TestLoss(t *testing.T) {
 
 		t.Run("is found at the threshold, with status and last_event in one transition", func(t *testing.T) {
 			k, _ := n.online("silent")
-			connectedAt := n.now()
+			connectedAt := n.Now()
 			n.advance(threshold)
 			n.wantStatus(k, "online", "connected")
 			n.advance(time.Microsecond)
@@ -34,8 +35,8 @@ func TestLoss(t *testing.T) {
 			if diff := cmp.Diff(want, got.Delta); diff != "" {
 				t.Error(diff)
 			}
-			if !got.At.Equal(n.now()) || got.Cause.Actor != entities.System {
-				t.Errorf("at %s by %s, want at %s by the system", got.At, got.Cause.Actor, n.now())
+			if !got.At.Equal(n.Now()) || got.Cause.Actor != entities.System {
+				t.Errorf("at %s by %s, want at %s by the system", got.At, got.Cause.Actor, n.Now())
 			}
 			if seen := n.state(k)["last_seen_at"]; seen != connectedAt.Format(time.RFC3339) {
 				t.Errorf("seen last at %v, want %v: the loss touches no heartbeat", seen, connectedAt)
@@ -54,7 +55,7 @@ func TestLoss(t *testing.T) {
 			armed, _, err := timer.Get(t.Context(), n.db.Read(), "entity.deadline", "satellite/"+k.id)
 			must(t, err)
 			for range 4 {
-				n.add(10 * time.Second)
+				n.Add(10 * time.Second)
 				n.beat()
 				n.heartbeat(s)
 			}
@@ -138,7 +139,7 @@ func TestPayload(t *testing.T) {
 
 func TestTwentyNodes(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
-		d, c := openDB(t, url), &clock{t: start}
+		d, c := openDB(t, url), clock.At(start)
 		nodes := make([]*node, 20)
 		for i := range nodes {
 			nodes[i] = nodeAt(t, d, c)
@@ -148,8 +149,8 @@ func TestTwentyNodes(t *testing.T) {
 			k, _ := nodes[i].online(fmt.Sprintf("s%d", i))
 			lost = append(lost, k)
 		}
-		for c.now().Before(start.Add(threshold)) {
-			c.add(listen)
+		for c.Now().Before(start.Add(threshold)) {
+			c.Add(listen)
 			nodes[0].beat()
 		}
 		var wg sync.WaitGroup
@@ -211,8 +212,8 @@ func TestManyAreDueAtOnce(t *testing.T) {
 		FROM generate_series(1, ?1) AS i`, db.At(start), many)
 	n.sql(`INSERT INTO timers (kind, key, due_at, attempts) SELECT 'entity.deadline', 'satellite/id-' || i, ?0, 0 FROM generate_series(1, ?1) AS i`,
 		db.At(start.Add(threshold+1000)), many)
-	for n.now().Before(start.Add(threshold + listen)) {
-		n.add(listen)
+	for n.Now().Before(start.Add(threshold + listen)) {
+		n.Add(listen)
 		n.beat()
 	}
 	n.step()
