@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -10,8 +9,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine/journal"
-	"github.com/flightrules/flightrules/entities"
-	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/rules"
 	"github.com/flightrules/flightrules/triggers"
@@ -31,233 +28,140 @@ type match struct {
 	trigger *rules.Trigger
 	event   triggers.Event
 	value   map[string]any // the event in expressions
+	at      time.Time      // when it counts: the event's time, or that of a timer
+	batch   []string       // ids of the events of a group, oldest first; nil: there is none
+	byHand  bool           // somebody wants it to run: conditions do not count
+	per     string         // what the rule counts over; "": not known yet
+	note    string         // stands before the detail of what is decided
 }
 
-// key is what modes count over: the entity, or "-" for an event about none.
-func (m match) key() string {
+// entity is the entity that the event is about, or "-".
+func (m match) entity() string {
 	if m.event.Kind == "" {
 		return "-"
 	}
 	return m.event.Kind + "/" + m.event.EntityID
 }
 
-// event finds the rules that an event matches and decides about each. With
-// lazy, the event is recorded only if a decision refers to it.
-func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event, lazy bool) error {
-	if !b.set.Listens(e.Name) {
+// key is what the rule counts over.
+func (m match) key() string {
+	if m.per != "" {
+		return m.per
+	}
+	return m.entity()
+}
+
+// late is what a record says of something that happens after its time.
+func (b *batch) late(due time.Time) string {
+	if late := b.now.Sub(due); late > lateAfter {
+		return "late by " + duration.Format(late.Round(time.Second)) + " "
+	}
+	return ""
+}
+
+// decide is the way through the gates to a run: depth, pause, silences,
+// conditions, cooldown, loops, mode.
+func (b *batch) decide(ctx context.Context, tx bun.Tx, m match) error {
+	if m.event.Cause.Depth > MaxDepth {
+		b.decision(m, journal.DepthExceeded, fmt.Sprintf("%d runs stand behind the event, and %d may", m.event.Cause.Depth, MaxDepth), "")
 		return nil
 	}
-	value, unreadable := b.Events.Value(e)
-	if unreadable != nil {
-		// It breaks what it breaks all the same; what it would match is on record.
-		value = bare(e)
-		seq := int64(0)
-		if e.Change != nil {
-			seq = e.Change.Seq
-		}
-		b.failed(seq, fmt.Errorf("event %s: %w", e.Name, unreadable))
-	}
-	candidates := b.set.Candidates(e.Name, value)
-	if err := b.loadDwells(ctx, tx, candidates, e); err != nil {
+	if stop, err := b.paused(ctx, tx, m); stop || err != nil {
 		return err
 	}
-	for _, c := range candidates {
-		m := match{rule: c.Rule, trigger: c.Trigger, event: e, value: value}
-		if err := b.breakDwell(ctx, tx, m); err != nil {
-			return err
+	if stop, err := b.silenced(ctx, tx, m); stop || err != nil {
+		return err
+	}
+	env, err := b.admission(ctx, tx, m)
+	if err != nil {
+		return b.failedMatch(m, err)
+	}
+	if m.per, err = perOf(m, env); err != nil {
+		return b.failedMatch(m, fmt.Errorf("per: %w", err))
+	}
+	if !m.byHand {
+		refused, err := rules.Check(m.rule.Conditions, env, b.now)
+		if err != nil {
+			return b.failedMatch(m, err)
 		}
-		if !c.Trigger.Match(e) {
+		if refused != nil {
+			b.decision(m, journal.ConditionFalse, refused.Path+": "+refused.Text, "")
+			return nil
+		}
+	}
+	if stop, err := b.cooling(ctx, tx, m); stop || err != nil {
+		return err
+	}
+	return b.admit(ctx, tx, m, env)
+}
+
+// failedMatch records that a match could not be decided; what the database
+// refused is not the rule's fault and is given back.
+func (b *batch) failedMatch(m match, err error) error {
+	var failed *databaseError
+	if errors.As(err, &failed) {
+		return failed.err
+	}
+	b.decision(m, journal.Failed, err.Error(), "")
+	return nil
+}
+
+// databaseError marks an error that is not the rule's.
+type databaseError struct{ err error }
+
+func (d *databaseError) Error() string { return d.err.Error() }
+func (d *databaseError) Unwrap() error { return d.err }
+
+// admission is what the rule's expressions see of a match, the events of a
+// group included.
+func (b *batch) admission(ctx context.Context, tx bun.Tx, m match) (map[string]any, error) {
+	env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
+	if err != nil || m.batch == nil {
+		return env, err
+	}
+	values := make([]any, 0, len(m.batch))
+	for _, id := range m.batch {
+		_, value, err := b.happened(ctx, tx, id)
+		if errors.Is(err, errUnreadable) {
 			continue
 		}
-		before := len(b.decisions)
-		if unreadable != nil {
-			b.decision(m, journal.Failed, unreadable.Error(), "")
-		} else if err := b.matched(ctx, tx, m); err != nil {
-			return err
-		}
-		if lazy && len(b.decisions) > before {
-			b.record(e)
-		}
-	}
-	return nil
-}
-
-// bare is what the index needs to know of an event.
-func bare(e triggers.Event) map[string]any {
-	value := map[string]any{"entity": map[string]any{"kind": e.Kind, "id": e.EntityID}}
-	if e.Change != nil {
-		value["change"] = map[string]any{"fields": e.Change.Fields()}
-	}
-	return value
-}
-
-// matched looks at `where`, and arms the dwell or decides at once.
-func (b *batch) matched(ctx context.Context, tx bun.Tx, m match) error {
-	if m.trigger.Where != nil {
-		env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
 		if err != nil {
-			b.decision(m, journal.Failed, "where: "+err.Error(), "")
-			return nil
+			return nil, &databaseError{err}
 		}
-		yes, err := m.trigger.Where.Bool(env)
-		if err != nil {
-			b.decision(m, journal.Failed, "where: "+err.Error(), "")
-			return nil
-		}
-		if !yes {
-			return nil
-		}
+		values = append(values, value)
 	}
-	if m.trigger.For() > 0 {
-		b.arm(m)
-		return nil
-	}
-	return b.decide(ctx, tx, m, "")
-}
-
-// decide is the way through the gates to a run: depth, conditions, mode. note
-// is put before the detail of the decision.
-func (b *batch) decide(ctx context.Context, tx bun.Tx, m match, note string) error {
-	if m.event.Cause.Depth > MaxDepth {
-		b.decision(m, journal.DepthExceeded, note+fmt.Sprintf("%d runs stand behind the event, and %d may", m.event.Cause.Depth, MaxDepth), "")
-		return nil
-	}
-	env, err := b.env(ctx, m.rule, m.trigger.ID, m.value)
-	if err != nil {
-		b.decision(m, journal.Failed, note+err.Error(), "")
-		return nil
-	}
-	for i, condition := range m.rule.Conditions {
-		yes, err := condition.Bool(env)
-		if err != nil {
-			b.decision(m, journal.Failed, note+fmt.Sprintf("conditions[%d]: %v", i, err), "")
-			return nil
-		}
-		if !yes {
-			b.decision(m, journal.ConditionFalse, note+fmt.Sprintf("conditions[%d]: %s", i, condition.Source()), "")
-			return nil
-		}
-	}
-	slot := m.rule.ID + " " + m.key()
-	blocker, err := b.holder(ctx, tx, slot)
-	if err != nil {
-		return err
-	}
-	if blocker != "" {
-		b.decision(m, journal.Blocked, note+"a run is active", blocker)
-		return nil
-	}
-	run := journal.Run{
-		ID: newID(), Rule: m.rule.ID, Version: m.rule.Version, Trigger: m.trigger.ID, EventID: m.event.ID, Key: m.key(),
-		Slot: slot, Status: journal.RunQueued, Ready: true, Depth: m.event.Cause.Depth + 1, Attempt: 1, CreatedAt: b.at(),
-	}
-	if m.rule.Variables != nil {
-		run.Variables = db.ToJSON(env["vars"])
-	}
-	b.runs = append(b.runs, run)
-	b.slots[slot] = run.ID
-	b.versions[m.rule.Version] = m.rule
-	b.decision(m, journal.Started, note, run.ID)
-	return nil
-}
-
-// holder is the active run that has the slot, "" for none.
-func (b *batch) holder(ctx context.Context, tx bun.Tx, slot string) (string, error) {
-	if id, ok := b.slots[slot]; ok {
-		return id, nil
-	}
-	var id string
-	err := tx.NewSelect().Model((*journal.Run)(nil)).Column("id").Where("slot = ?", slot).Scan(ctx, &id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return id, err
-}
-
-// env is what every expression of a rule sees; value is the event.
-func (e *Engine) env(ctx context.Context, r *rules.Rule, trigger string, value map[string]any) (map[string]any, error) {
-	env, vars := e.plainEnv(ctx, r, trigger, value)
-	if r.Variables == nil {
-		return env, nil
-	}
-	values, err := r.Variables.Eval(env)
-	if err != nil {
-		return nil, fmt.Errorf("variables: %w", err)
-	}
-	merge(vars, values)
+	env["events"] = values
 	return env, nil
 }
 
-// plainEnv is env without the rule's variables, and the map they belong into.
-func (e *Engine) plainEnv(ctx context.Context, r *rules.Rule, trigger string, value map[string]any) (env, vars map[string]any) {
-	env, vars = e.functions(ctx), map[string]any{}
-	env["event"] = value
-	env["trigger"] = map[string]any{"id": trigger, "rule": r.ID}
-	env["vars"] = vars
-	return env, vars
-}
-
-// functions are the functions of the expression environment. They read outside
-// of any transaction: what is recorded there is committed, and a failing read
-// must not take the transaction with it.
-func (e *Engine) functions(ctx context.Context) map[string]any {
-	idb := e.DB.Read()
-	return map[string]any{
-		"now": e.Now,
-		"state": func(kind, id string) (any, error) {
-			view, err := e.Entities.State(ctx, idb, kind, id)
-			if err != nil {
-				return nil, err
-			}
-			return e.Events.State(kind, view)
-		},
-		"entities": func(kind string) ([]any, error) { return e.all(ctx, kind) },
-		"since": func(kind, id, field string) (time.Time, error) {
-			return e.Entities.Since(ctx, idb, kind, id, field)
-		},
-		"held": func(kind, id, field string) (time.Duration, error) {
-			since, err := e.Entities.Since(ctx, idb, kind, id, field)
-			return e.Now().Sub(since), err
-		},
-		"transitions": func(kind, id, field string, window any) (int, error) {
-			length, err := windowLength(window)
-			if err != nil {
-				return 0, err
-			}
-			return e.Entities.Count(ctx, idb, entities.Filter{Kind: kind, ID: id, Field: field, From: e.Now().Add(-length)})
-		},
+// perOf is what the rule's mode and cooldown count over.
+func perOf(m match, env map[string]any) (string, error) {
+	switch {
+	case m.rule.Per.Rule:
+		return "rule", nil
+	case m.rule.Per.Expr == nil:
+		return m.entity(), nil
 	}
-}
-
-// maxEntities bounds what entities(kind) gives.
-const maxEntities = 1000
-
-func (e *Engine) all(ctx context.Context, kind string) ([]any, error) {
-	list, err := e.Entities.List(ctx, e.DB.Read(), kind, "", maxEntities+1)
+	v, err := m.rule.Per.Expr.Eval(env)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if len(list) > maxEntities {
-		return nil, fmt.Errorf("there are more than %d entities of kind %s", maxEntities, kind)
-	}
-	all := make([]any, len(list))
-	for i, one := range list {
-		state, err := e.Events.State(kind, one.State)
-		if err != nil {
-			return nil, err
-		}
-		all[i] = map[string]any{"id": one.ID, "state": state}
-	}
-	return all, nil
+	return keyText(v), nil
 }
 
-func windowLength(window any) (time.Duration, error) {
-	switch w := window.(type) {
-	case time.Duration:
-		return w, nil
-	case string:
-		return duration.Parse(w)
-	default:
-		return 0, fmt.Errorf("a window is a duration such as \"10m\", not a %T", window)
+// cooling drops a match of a key for which the rule ran a short while ago, and
+// trips a rule that runs all the time.
+func (b *batch) cooling(ctx context.Context, tx bun.Tx, m match) (stop bool, err error) {
+	if m.rule.Cooldown > 0 && !m.byHand {
+		last, err := b.lastStart(ctx, tx, m)
+		if err != nil {
+			return false, err
+		}
+		if end := last.Add(m.rule.Cooldown); !last.IsZero() && b.now.Before(end) {
+			b.decision(m, journal.CooledDown, fmt.Sprintf("the last run began %s ago; cooldown is %s",
+				duration.Format(b.now.Sub(last)), duration.Format(m.rule.Cooldown)), "")
+			return true, nil
+		}
 	}
+	return b.tripped(ctx, tx, m)
 }

@@ -58,9 +58,10 @@ type Engine struct {
 	Options
 
 	set        atomic.Pointer[rules.Set] // nil until the first SetRules
-	reconciled atomic.Pointer[rules.Set] // the set that the armed dwells are in line with
+	reconciled atomic.Pointer[rules.Set] // the set that what waits is in line with
 	compiled   sync.Map                  // version -> *rules.Rule that is not in the set
 	stored     sync.Map                  // version -> true: its text is in the database
+	matchers   sync.Map                  // text -> *rules.Matcher of a silence; nil: it does not compile
 
 	router router
 	worker worker
@@ -82,6 +83,7 @@ func New(o Options) *Engine {
 	e.router.Engine = e
 	e.worker.init(e)
 	o.Timers.HandleBatch(wakeTimer, e.wake)
+	o.Timers.Handle(cancelTimer, e.endOverdue)
 	return e
 }
 

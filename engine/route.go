@@ -25,6 +25,17 @@ const routeBatch = 256
 // routingFailed is the event in the place of one that could not be routed.
 const routingFailed = "engine.routing_failed"
 
+// routeTopic is the hint that the router may have something to do.
+const routeTopic = outbox.Topic
+
+// anyNoted says whether any of some transitions is yet to be routed.
+func anyNoted(ctx context.Context, tx bun.Tx, seqs []int64) (bool, error) {
+	if len(seqs) == 0 {
+		return false, nil
+	}
+	return outbox.Any(ctx, tx, seqs)
+}
+
 // router takes what is recorded and not yet routed, oldest first, and writes
 // down everything that follows from it. One node of a cluster routes at a
 // time, so that windows, dwells and modes need no locks of their own.
@@ -33,7 +44,7 @@ type router struct {
 	elsewhere bool // another node held the lock at the last step
 }
 
-// Step routes a batch, or fires the dwells that are due when nothing is left.
+// Step routes a batch, or fires the timers that are due when nothing is left.
 func (r *router) Step(ctx context.Context) (more bool, err error) {
 	if !r.Loaded() {
 		return false, nil
@@ -85,10 +96,10 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// Next is when the first dwell is due. While another node routes, it does that
+// Next is when the first of its timers is due. While another node routes, it does that
 // too; this one looks again soon in case it dies.
 func (r *router) Next(ctx context.Context) (time.Time, error) {
-	next, err := timer.Next(ctx, r.DB.Read(), dwellTimer)
+	next, err := timer.Next(ctx, r.DB.Read(), routerTimers...)
 	if err == nil && r.elsewhere && !next.IsZero() {
 		next = later(next, r.Now().Add(250*time.Millisecond))
 	}
@@ -120,7 +131,7 @@ func (r *router) readAhead(ctx context.Context) (ahead map[int64]change, idle bo
 		return nil, false, err
 	}
 	if len(notes) == 0 {
-		due, err := timer.Next(ctx, r.DB.Read(), dwellTimer)
+		due, err := timer.Next(ctx, r.DB.Read(), routerTimers...)
 		return nil, r.reconciled.Load() == r.set.Load() && (due.IsZero() || due.After(r.Now())), err
 	}
 	seqs, _ := split(notes, nil)
@@ -181,7 +192,8 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead
 		if ready {
 			err = b.transition(ctx, tx, c)
 		} else if e, ok := emitted[n.EventID]; ok {
-			err = b.event(ctx, tx, e, false)
+			b.recorded[e.ID] = true
+			err = b.event(ctx, tx, e)
 		}
 		if err != nil {
 			return err
@@ -231,7 +243,7 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 			b.Metrics.Failed("derivers", nil)
 		}
 		b.record(e)
-		if err := b.event(ctx, tx, e, false); err != nil {
+		if err := b.event(ctx, tx, e); err != nil {
 			return err
 		}
 	}
@@ -241,7 +253,7 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 	}
 	return b.event(ctx, tx, triggers.Event{
 		ID: newID(), Name: name, At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
-	}, true)
+	})
 }
 
 var emptyObject = []byte("{}")
@@ -305,15 +317,16 @@ func (e *Engine) event(ctx context.Context, idb bun.IDB, id string) (triggers.Ev
 // withChange is a stored event with its change, and its value for expressions.
 func (e *Engine) withChange(ctx context.Context, idb bun.IDB, row journal.Event) (triggers.Event, map[string]any, error) {
 	event := eventOf(row)
-	if row.TransitionSeq != 0 {
-		list, err := e.Entities.BySeq(ctx, idb, row.TransitionSeq)
+	if seq := max(row.TransitionSeq, row.AboutSeq); seq != 0 {
+		event.About = row.AboutSeq != 0
+		list, err := e.Entities.BySeq(ctx, idb, seq)
 		switch {
 		case errors.Is(err, entities.ErrInvalid):
 			return event, nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		case err != nil:
 			return event, nil, err
 		case len(list) == 0:
-			return event, nil, fmt.Errorf("%w: transition %d is gone", errUnreadable, row.TransitionSeq)
+			return event, nil, fmt.Errorf("%w: transition %d is gone", errUnreadable, seq)
 		}
 		event.Change = &list[0]
 	}

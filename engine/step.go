@@ -313,7 +313,8 @@ type Emitted struct {
 	Name     string
 	Kind     string // of the entity it is about; may be ""
 	EntityID string
-	Payload  db.JSON // an object; nil: none
+	Payload  db.JSON   // an object; nil: none
+	At       time.Time // when it happened; zero: now
 }
 
 // Emit records an event and sees to its routing; false when an event of that
@@ -336,6 +337,9 @@ func (e *Engine) emitTx(ctx context.Context, tx bun.Tx, event Emitted, cause ent
 	row := journal.Event{
 		ID: event.ID, Name: event.Name, Kind: event.Kind, EntityID: event.EntityID, Payload: event.Payload,
 		Actor: cause.Actor, RunID: cause.RunID, Depth: cause.Depth, At: db.At(e.Now()),
+	}
+	if !event.At.IsZero() && event.At.Before(e.Now()) {
+		row.At = db.At(event.At)
 	}
 	res, err := tx.NewInsert().Model(&row).ExcludeColumn("seq").On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
 	if err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -38,6 +39,11 @@ type suspended struct{ until time.Time }
 
 func (s *suspended) Error() string { return "the run waits until " + s.until.Format(time.RFC3339) }
 
+// cancelled ends the context of a run that somebody asked to end.
+type cancelled struct{ why string }
+
+func (c *cancelled) Error() string { return "cancelled: " + c.why }
+
 // stepFailed ends a walk because a step did not succeed: the run has failed.
 type stepFailed struct {
 	path string
@@ -59,8 +65,13 @@ func (e *Engine) walk(ctx context.Context, run journal.Run) error {
 		waits  *suspended
 		failed *stepFailed
 		broken *unusable
+		asked  *cancelled
 	)
 	switch {
+	case errors.As(context.Cause(ctx), &asked):
+		ending, stop := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+		defer stop()
+		return w.finish(ending, journal.RunCancelled, asked.why)
 	case err == nil:
 		return w.finish(ctx, journal.RunSucceeded, "")
 	case errors.As(err, &waits):
@@ -94,6 +105,9 @@ func (w *walk) prepare(ctx context.Context) error {
 	}
 	var vars map[string]any
 	w.env, vars = w.plainEnv(ctx, w.rule, w.run.Trigger, value)
+	if err := w.batch(ctx, idb); err != nil {
+		return err
+	}
 	merge(vars, stored(w.run.Variables))
 	w.env["steps"] = w.steps
 	w.env["run"] = map[string]any{
@@ -102,9 +116,37 @@ func (w *walk) prepare(ctx context.Context) error {
 	return nil
 }
 
+// batch puts the events of a group into the environment. One that cannot be
+// read any more is left out.
+func (w *walk) batch(ctx context.Context, idb bun.IDB) error {
+	if w.run.Batch == nil {
+		return nil
+	}
+	var ids []string
+	if err := json.Unmarshal(w.run.Batch, &ids); err != nil {
+		return &stepFailed{"events", err}
+	}
+	events := make([]any, 0, len(ids))
+	for _, id := range ids {
+		_, value, err := w.Engine.event(ctx, idb, id)
+		if errors.Is(err, errUnreadable) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		events = append(events, value)
+	}
+	w.env["events"] = events
+	return nil
+}
+
 // all walks a list of steps.
 func (w *walk) all(ctx context.Context, steps []*rules.Step) error {
 	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := w.one(ctx, step); err != nil {
 			return err
 		}
@@ -306,7 +348,18 @@ func (w *walk) finish(ctx context.Context, status journal.RunStatus, why string)
 			status, why, db.At(w.Now())); err != nil {
 			return err
 		}
-		return w.flush(ctx, tx)
+		if err := w.flush(ctx, tx); err != nil {
+			return err
+		}
+		if status == journal.RunCancelled {
+			if err := endSteps(ctx, tx, w.run.ID, w.Now()); err != nil {
+				return err
+			}
+		}
+		if _, err := timer.Cancel(ctx, tx, cancelTimer, w.run.ID); err != nil {
+			return err
+		}
+		return promote(ctx, tx, w.run.Lane)
 	})
 	if err != nil {
 		return err

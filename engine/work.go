@@ -28,25 +28,34 @@ type worker struct {
 	busy  sync.WaitGroup
 
 	mu     sync.Mutex
-	active map[string]int64 // runs that are being executed here, with the epoch of their claim
+	active map[string]execution // runs that are being executed here
+}
+
+// execution is a run that is being executed.
+type execution struct {
+	epoch  int64 // of its claim
+	cancel context.CancelCauseFunc
 }
 
 func (w *worker) init(e *Engine) {
 	w.Engine = e
 	w.slots = make(chan struct{}, e.Workers)
-	w.active = map[string]int64{}
+	w.active = map[string]execution{}
 }
 
-func (w *worker) begin(run journal.Run) {
+// begin gives the context of the execution of a run.
+func (w *worker) begin(ctx context.Context, run journal.Run) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.active[run.ID] = run.Epoch
+	w.active[run.ID] = execution{run.Epoch, cancel}
+	return ctx, cancel
 }
 
 func (w *worker) end(run journal.Run) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.active[run.ID] == run.Epoch {
+	if w.active[run.ID].epoch == run.Epoch {
 		delete(w.active, run.ID)
 	}
 }
@@ -63,6 +72,9 @@ func (w *worker) wait() { w.busy.Wait() }
 
 // Step claims as many runs as there are free workers.
 func (w *worker) Step(ctx context.Context) (more bool, err error) {
+	if err := w.cancelAsked(ctx); err != nil {
+		return false, err
+	}
 	free := cap(w.slots) - len(w.slots)
 	if free == 0 {
 		return false, nil // the worker that becomes free looks again
@@ -73,14 +85,15 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 	}
 	for _, run := range runs {
 		w.slots <- struct{}{}
-		w.begin(run)
+		running, cancel := w.begin(ctx, run)
 		work := func() {
 			defer func() {
 				w.end(run)
+				cancel(nil)
 				<-w.slots
 				w.DB.Hint(journal.Topic)
 			}()
-			w.execute(ctx, run)
+			w.execute(running, run)
 		}
 		if w.Inline {
 			work()
@@ -89,6 +102,26 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return len(runs) > 0, nil
+}
+
+// cancelAsked ends the contexts of the runs that somebody asked to end.
+func (w *worker) cancelAsked(ctx context.Context) error {
+	if len(w.ours()) == 0 {
+		return nil
+	}
+	var asked []journal.Run
+	if err := w.DB.Read().NewSelect().Model(&asked).Column("id", "epoch", "cancel_why").
+		Where("lease_node = ? AND cancel_at IS NOT NULL AND finished_at IS NULL", w.Node).Scan(ctx); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, run := range asked {
+		if e, ok := w.active[run.ID]; ok && e.epoch == run.Epoch {
+			e.cancel(&cancelled{run.CancelWhy})
+		}
+	}
+	return nil
 }
 
 // Next is when the first lease runs out: its node may be dead.

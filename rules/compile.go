@@ -25,7 +25,6 @@ type Compiler struct {
 func (c *Compiler) Compile(text string) (*Rule, error) {
 	const name = "(a stored rule)"
 	p := c.parser()
-	p.emitted = func(string) bool { return true }
 	node, ok := yamlx.Parse(name, []byte(text), p.ps)
 	if ok && node.IsZero() {
 		p.ps.AddFile(name, "there is no rule", "")
@@ -40,14 +39,32 @@ func (c *Compiler) Compile(text string) (*Rule, error) {
 // parser is one load under way.
 type parser struct {
 	*Compiler
-	ps      *yamlx.Problems
-	emitted func(event string) bool // whether some rule emits the event
-	envs    map[string]*expression.Env
-	stepIDs map[string]int // of the rule at hand, with their lines
+	ps       *yamlx.Problems
+	emits    map[string]bool // the events that rules emit; nil: any
+	envs     map[string]*expression.Env
+	stepIDs  map[string]int                // of the rule at hand, with their lines
+	special  map[string]triggers.EventType // events of one rule alone: runs by hand
+	webhooks map[string]*Webhook           // the first of each name
 }
 
 func (c *Compiler) parser() *parser {
-	return &parser{Compiler: c, ps: &yamlx.Problems{}, envs: map[string]*expression.Env{}}
+	return &parser{
+		Compiler: c, ps: &yamlx.Problems{}, envs: map[string]*expression.Env{},
+		special: map[string]triggers.EventType{}, webhooks: map[string]*Webhook{},
+	}
+}
+
+// emitted says whether some rule emits the event.
+func (p *parser) emitted(event string) bool { return p.emits == nil || p.emits[event] }
+
+// emittedBelow says whether some rule emits an event that the name covers.
+func (p *parser) emittedBelow(name string) bool {
+	for event := range p.emits {
+		if triggers.Covers(name, event) {
+			return true
+		}
+	}
+	return p.emits == nil
 }
 
 var ruleID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
@@ -60,7 +77,7 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 		return nil
 	}
 	plain, _ := v.(map[string]any)
-	r := &Rule{Mode: Single, Source: n.Source()}
+	r := &Rule{Source: n.Source()}
 	r.File, r.Line, _ = n.Place()
 	r.ID = p.name(m.Require(p.ps, "id"), "rule", ruleID, "lower case letters, digits and dashes, such as page-when-lost")
 	p.ps.SetRule(r.ID)
@@ -71,11 +88,15 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	r.Description = p.text(m.Take("description"))
 	r.Enabled = p.boolean(m.Take("enabled"), true)
 	r.Tags = p.texts(m.Take("tags"))
-	p.mode(m)
+	per := p.mode(r, m)
 
 	known := p.names(plain)
 	variables, conditions := m.Take("variables"), m.Take("conditions")
 	events := p.triggers(r, m.Require(p.ps, "triggers"), known)
+	r.Per = p.scope(known.where(events...)).per(per)
+	if slices.ContainsFunc(r.Triggers, func(t Trigger) bool { return t.Group != nil }) {
+		known.grouped = true
+	}
 	if !variables.IsZero() {
 		r.Variables = p.scope(known.variables(events)).variables(variables)
 	}
@@ -91,18 +112,35 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	return r
 }
 
-// mode checks the keys that say what happens to matches while a run is active.
-func (p *parser) mode(m *yamlx.Map) {
-	if mode := m.Take("mode"); !mode.IsZero() {
-		if text, ok := mode.Text(p.ps); ok && Mode(text) != Single {
-			p.ps.Add(mode, fmt.Sprintf("unknown mode %q", text), "there is one mode: single")
+// mode reads the keys that say what happens to matches while a run is active,
+// and gives the one that is an expression.
+func (p *parser) mode(r *Rule, m *yamlx.Map) (per yamlx.Node) {
+	r.Mode = Mode(p.choice(m.Take("mode"), "mode", string(Single), string(Single), string(Restart), string(Queued), string(Parallel)))
+	r.Max = DefaultMax
+	most, cooldown := m.Take("max"), m.Take("cooldown")
+	if !most.IsZero() {
+		r.Max = p.within(most, 1, 10_000)
+		if r.Mode != Queued && r.Mode != Parallel {
+			p.ps.Add(most, fmt.Sprintf("max goes with mode queued or parallel, not with %s", r.Mode), "")
 		}
 	}
-	if per := m.Take("per"); !per.IsZero() {
-		if text, ok := per.Text(p.ps); ok && text != "entity" {
-			p.ps.Add(per, fmt.Sprintf("a mode cannot count over %q", text), "there is one thing to count over: entity")
-		}
+	if !cooldown.IsZero() {
+		r.Cooldown, _ = cooldown.Duration(p.ps)
 	}
+	return m.Take("per")
+}
+
+func (s *scope) per(n yamlx.Node) Per {
+	if n.IsZero() {
+		return Per{}
+	}
+	switch text, ok := n.Text(s.ps); {
+	case !ok || text == "entity":
+		return Per{}
+	case text == "rule":
+		return Per{Rule: true}
+	}
+	return Per{Expr: s.value(n)}
 }
 
 // name reads a name of something; wanted says in words what the pattern does.

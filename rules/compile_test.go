@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -73,7 +72,7 @@ func everything(t *testing.T, r *rules.Rule) {
 			triggers.OnEvent{Name: "satellite.heartbeat_lost"},
 			triggers.OnState{
 				Kind: "satellite", Field: "status", From: []any{"online"}, To: []any{"offline", nil},
-				Entities: []string{"s1", "s2"}, Hold: 90 * time.Second,
+				Entities: []string{"s1", "s2"},
 			},
 			triggers.OnState{Kind: "ticket", Field: "priority", To: []any{int64(3)}, Entities: []string{"t1"}},
 			triggers.OnState{Kind: "ticket", Field: "opened_at", From: []any{"2030-01-31T11:00:00Z"}},

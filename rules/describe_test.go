@@ -31,7 +31,7 @@ func sight() map[string]any {
 func describe(r *rules.Rule) string {
 	var out strings.Builder
 	for _, c := range r.Conditions {
-		fmt.Fprintln(&out, "condition", c.Source())
+		fmt.Fprintln(&out, "condition", c)
 	}
 	if r.Variables != nil {
 		fmt.Fprintln(&out, "variables", value(r.Variables.Eval(sight())))

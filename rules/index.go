@@ -1,9 +1,12 @@
 package rules
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
+	"github.com/flightrules/flightrules/internal/expression"
+	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/triggers"
 )
 
@@ -11,13 +14,69 @@ import (
 type Candidate struct {
 	Rule    *Rule
 	Trigger *Trigger
+	Role    Role
 
-	at int // position among all triggers of the set
+	at int // position among all of the set
+}
+
+// Role is what an event may be to a trigger: its Match, its Ending, or the part
+// of an All with that number, from 1.
+type Role int
+
+// The roles besides those of parts.
+const (
+	Match  Role = 0
+	Ending Role = -1 // of Unless
+)
+
+// Looks is what a candidate looks for, in its role.
+func (c Candidate) Looks() (triggers.Trigger, *expression.Program) {
+	switch {
+	case c.Role == Match:
+		return c.Trigger.Trigger, c.Trigger.Where
+	case c.Role == Ending:
+		return c.Trigger.Unless.Event, c.Trigger.Unless.Where
+	default:
+		part := c.Trigger.All.Parts[c.Role-1]
+		return part.Trigger, part.Where
+	}
+}
+
+// listen is one event that a trigger looks at.
+type listen struct {
+	role    Role
+	trigger triggers.Trigger
+	where   *expression.Program
+	holds   bool // it must be found also for the changes that end what it matched
+}
+
+// listens are the events that a trigger looks at.
+func (t *Trigger) listens() []listen {
+	var list []listen
+	if t.Trigger != nil {
+		list = append(list, listen{Match, t.Trigger, t.Where, !t.Hold.IsZero() || latches(t.Trigger)})
+	}
+	if t.Unless != nil {
+		list = append(list, listen{Ending, t.Unless.Event, t.Unless.Where, false})
+	}
+	if t.All != nil {
+		for i, part := range t.All.Parts {
+			list = append(list, listen{Role(i + 1), part.Trigger, part.Where, latches(part.Trigger)})
+		}
+	}
+	return list
+}
+
+func latches(t triggers.Trigger) bool {
+	l, ok := t.(triggers.Latching)
+	return ok && l.Latches()
 }
 
 // Set is a set of rules that is swapped as a whole.
 type Set struct {
-	Rules []*Rule // in the order of their files
+	Rules    []*Rule         // in the order of their files
+	Silences []*Silence      // of the files
+	Warnings []yamlx.Problem // what is allowed and probably a mistake
 
 	byID  map[string]*Rule
 	index map[string]*bucket // by name of event
@@ -50,8 +109,12 @@ func NewSet(list []*Rule) *Set {
 			continue
 		}
 		for i := range r.Triggers {
-			if r.Triggers[i].Enabled {
-				s.add(Candidate{Rule: r, Trigger: &r.Triggers[i], at: at})
+			t := &r.Triggers[i]
+			if !t.Enabled {
+				continue
+			}
+			for _, l := range t.listens() {
+				s.add(Candidate{Rule: r, Trigger: t, Role: l.role, at: at}, l)
 				at++
 			}
 		}
@@ -59,26 +122,51 @@ func NewSet(list []*Rule) *Set {
 	return s
 }
 
-func (s *Set) add(c Candidate) {
-	name := c.Trigger.Event()
+func (s *Set) add(c Candidate, l listen) {
+	name := l.trigger.Event()
 	b := s.index[name]
 	if b == nil {
 		b = &bucket{changed: map[string][]Candidate{}, byPath: map[string]*member{}}
 		s.index[name] = b
 	}
-	state, isState := c.Trigger.Trigger.(triggers.OnState)
-	path, values := selector(c.Trigger)
+	path, values := selector(l)
+	fields, few := fieldsOf(l.trigger)
 	switch {
-	case path != "":
+	case values != nil:
 		m := b.member(path)
 		for _, v := range values {
 			m.values[v] = append(m.values[v], c)
 		}
-	case isState:
-		b.changed[state.Field] = append(b.changed[state.Field], c)
+	case few:
+		for _, field := range fields {
+			b.changed[field] = append(b.changed[field], c)
+		}
 	default:
 		b.always = append(b.always, c)
 	}
+}
+
+// fieldsOf are the fields of which one must have changed; false where any may
+// have.
+func fieldsOf(t triggers.Trigger) (fields []string, few bool) {
+	switch t := t.(type) {
+	case triggers.OnState:
+		return []string{t.Field}, true
+	case triggers.OnNumber:
+		return []string{t.Field}, true
+	}
+	return nil, false
+}
+
+// entitiesOf are the ids of the entities that a trigger looks at; nil: all.
+func entitiesOf(t triggers.Trigger) []string {
+	switch t := t.(type) {
+	case triggers.OnState:
+		return t.Entities
+	case triggers.OnNumber:
+		return t.Entities
+	}
+	return nil
 }
 
 // entityID is the path to the id of the entity of an event.
@@ -89,20 +177,20 @@ const entityID = "entity.id"
 //
 // A trigger that holds must be found for the changes too that break it, and
 // those have the entity in common with what it matched, but nothing else.
-func selector(t *Trigger) (path string, values []any) {
-	if state, ok := t.Trigger.(triggers.OnState); ok && state.Entities != nil {
-		for _, id := range state.Entities {
+func selector(l listen) (path string, values []any) {
+	if ids := entitiesOf(l.trigger); ids != nil {
+		for _, id := range ids {
 			values = append(values, id)
 		}
 		return entityID, distinct(values)
 	}
-	if t.Where == nil {
+	if l.where == nil {
 		return "", nil
 	}
-	for _, e := range t.Where.Equalities() {
+	for _, e := range l.where.Equalities() {
 		path, ok := strings.CutPrefix(e.Path, "event.")
 		values := lookupKeys(e.Values)
-		if ok && values != nil && (t.For() == 0 || path == entityID) {
+		if ok && values != nil && (!l.holds || path == entityID) {
 			return path, values
 		}
 	}
@@ -162,35 +250,54 @@ func (b *bucket) member(path string) *member {
 func (s *Set) Rule(id string) *Rule { return s.byID[id] }
 
 // Listens says whether any rule looks at events of that name.
-func (s *Set) Listens(event string) bool { return s.index[event] != nil }
+func (s *Set) Listens(event string) bool {
+	for range s.buckets(event) {
+		return true
+	}
+	return false
+}
+
+// buckets yields what stands under a name and under those that cover it.
+func (s *Set) buckets(name string) iter.Seq[*bucket] {
+	return func(yield func(*bucket) bool) {
+		if b := s.index[name]; b != nil && !yield(b) {
+			return
+		}
+		for end := strings.LastIndexByte(name, '.'); end > 0; end = strings.LastIndexByte(name[:end], '.') {
+			pattern := name[:end] + ".*"
+			if b := s.index[pattern]; b != nil && triggers.Covers(pattern, name) && !yield(b) {
+				return
+			}
+		}
+	}
+}
 
 // Candidates are the triggers that an event may match, or whose holding it may
-// break, each once and in the order of the set; event is its value in
-// expressions. The caller must not change the list.
+// break, each once for each of its roles and in the order of the set; event is
+// its value in expressions. The caller must not change the list.
 //
 // A trigger that is left out would not have matched: what its `where` demands
 // is not so, or is about a member that the event does not have.
 func (s *Set) Candidates(name string, event map[string]any) []Candidate {
-	b := s.index[name]
-	if b == nil {
-		return nil
-	}
-	list := b.always
-	if len(b.changed) > 0 {
-		for _, field := range changedFields(event) {
-			list = merge(list, b.changed[field])
+	var list []Candidate
+	for b := range s.buckets(name) {
+		list = merge(list, b.always)
+		if len(b.changed) > 0 {
+			for _, field := range changedFields(event) {
+				list = merge(list, b.changed[field])
+			}
 		}
-	}
-	for _, m := range b.members {
-		if key, ok := lookupKey(walk(event, m.path)); ok {
-			list = merge(list, m.values[key])
+		for _, m := range b.members {
+			if key, ok := lookupKey(walk(event, m.path)); ok {
+				list = merge(list, m.values[key])
+			}
 		}
 	}
 	return list
 }
 
-// merge joins two lists that are in order and have nothing in common. It may
-// give one of them, and changes neither.
+// merge joins two lists that are in order, without doubles. It may give one of
+// them, and changes neither.
 func merge(a, b []Candidate) []Candidate {
 	if len(a) == 0 {
 		return b
@@ -200,10 +307,13 @@ func merge(a, b []Candidate) []Candidate {
 	}
 	list := make([]Candidate, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if a[0].at < b[0].at {
+		switch {
+		case a[0].at < b[0].at:
 			list, a = append(list, a[0]), a[1:]
-		} else {
+		case a[0].at > b[0].at:
 			list, b = append(list, b[0]), b[1:]
+		default:
+			a = a[1:]
 		}
 	}
 	return append(append(list, a...), b...)

@@ -19,7 +19,7 @@ import (
 
 // matches says whether a trigger, by itself, matches an event.
 func matches(trigger *rules.Trigger, e triggers.Event, value map[string]any) bool {
-	if !trigger.Match(e) {
+	if yes, _, err := trigger.Match(e, triggers.Forgotten); !yes || err != nil {
 		return false
 	}
 	if trigger.Where == nil {
@@ -89,7 +89,7 @@ func broken(set *rules.Set, e triggers.Event, value map[string]any) []string {
 	for _, r := range set.Rules {
 		for i, t := range r.Triggers {
 			state, ok := t.Trigger.(triggers.OnState)
-			if !ok || !r.Enabled || !t.Enabled || t.For() == 0 || e.Change == nil || e.Kind != state.Kind {
+			if !ok || !r.Enabled || !t.Enabled || t.Hold.IsZero() || e.Change == nil || e.Kind != state.Kind {
 				continue
 			}
 			if state.Entities != nil && !slices.Contains(state.Entities, e.EntityID) {
@@ -100,7 +100,7 @@ func broken(set *rules.Set, e triggers.Event, value map[string]any) []string {
 					continue // it holds for other entities only
 				}
 			}
-			if t.Breaks(*e.Change) {
+			if state.Breaks(*e.Change) {
 				list = append(list, r.ID+"/"+r.Triggers[i].ID)
 			}
 		}

@@ -35,7 +35,7 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 			gatherEmitted(emitted, rule["actions"])
 		}
 	}
-	p.emitted = func(event string) bool { return emitted[event] }
+	p.emits = emitted
 	list := p.rules(found)
 	if err := p.ps.Err(); err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ type names struct {
 	own   map[string]bool // the rule's variables
 	set   map[string]bool // what its steps store
 	steps map[string]string
+
+	grouped bool // some trigger gives a batch: `events`
 }
 
 // nested are the keys of a step under which further steps stand.

@@ -31,11 +31,12 @@ type view struct {
 	events []string          // the event is one of these; nil: nobody knows, as the triggers have mistakes
 	vars   []string          // sorted
 	steps  map[string]string // nil outside of runs; step id -> its registered action
+	batch  bool              // there is `events`
 }
 
 // where is the view of a trigger, or of several: of the conditions.
 func (n names) where(events ...string) view {
-	return view{events: events, vars: slices.Sorted(maps.Keys(n.own))}
+	return view{events: events, vars: slices.Sorted(maps.Keys(n.own)), batch: n.grouped}
 }
 
 // variables is the view of the rule's variables, which do not see each other.
@@ -45,7 +46,7 @@ func (n names) variables(events []string) view { return view{events: events} }
 func (n names) run(events []string) view {
 	vars := maps.Clone(n.own)
 	maps.Copy(vars, n.set)
-	return view{events: events, vars: slices.Sorted(maps.Keys(vars)), steps: n.steps}
+	return view{events: events, vars: slices.Sorted(maps.Keys(vars)), steps: n.steps, batch: n.grouped}
 }
 
 // scope compiles the expressions of one place.
@@ -57,13 +58,18 @@ type scope struct {
 // scope makes the scope of a view. Many rules see the same, so that their
 // environments are made once in a load.
 func (p *parser) scope(v view) *scope {
-	key := fmt.Sprintf("%q %q %q %t", v.events, v.vars, v.steps, v.steps == nil)
-	env, ok := p.envs[key]
+	key := fmt.Sprintf("%q %q %q %t %t", v.events, v.vars, v.steps, v.steps == nil, v.batch)
+	return &scope{parser: p, env: p.cached(key, func() *expression.Env { return p.environment(v) })}
+}
+
+// cached is the environment of that name in this load.
+func (p *parser) cached(name string, make func() *expression.Env) *expression.Env {
+	env, ok := p.envs[name]
 	if !ok {
-		env = p.environment(v)
-		p.envs[key] = env
+		env = make()
+		p.envs[name] = env
 	}
-	return &scope{parser: p, env: env}
+	return env
 }
 
 func (p *parser) environment(v view) *expression.Env {
@@ -71,12 +77,16 @@ func (p *parser) environment(v view) *expression.Env {
 	for _, name := range v.vars {
 		vars.Fields = append(vars.Fields, field(name, shape.Any))
 	}
+	event := p.event(v.events)
 	env := expression.NewEnv().
-		With("event", p.event(v.events).Expr()).
+		With("event", event.Expr()).
 		With("trigger", object(field("id", shape.String), field("rule", shape.String)).Expr()).
 		With("vars", vars.Expr())
 	for name, sample := range Functions {
 		env = env.WithFunc(name, sample)
+	}
+	if v.batch {
+		env = env.With("events", (&shape.Shape{Type: shape.List, Elem: event}).Expr())
 	}
 	if v.steps == nil {
 		return env
@@ -101,7 +111,9 @@ func (p *parser) event(names []string) *shape.Shape {
 	var all *shape.Shape
 	for _, name := range names {
 		e, err := p.Events.Lookup(name)
-		if err != nil {
+		if special, ok := p.special[name]; ok {
+			e = special
+		} else if err != nil {
 			e = triggers.EventType{} // one that a rule emits: its payload may be anything
 		}
 		form := p.Events.Shape(e)
@@ -165,14 +177,19 @@ func (s *scope) condition(n yamlx.Node) *expression.Program {
 	return program
 }
 
-// conditions compiles a list of them.
-func (s *scope) conditions(n yamlx.Node) []*expression.Program {
-	nodes, _ := n.List(s.ps)
-	var list []*expression.Program
-	for _, one := range nodes {
-		list = append(list, s.condition(one))
+// value compiles an expression that may give anything.
+func (s *scope) value(n yamlx.Node) *expression.Program {
+	text, ok := n.Scalar(s.ps)
+	if !ok {
+		return nil
 	}
-	return list
+	program, err := s.env.Compile(text, expression.AnyResult)
+	if err != nil {
+		s.problem(n, err)
+		return nil
+	}
+	s.calls(n, program.Calls())
+	return program
 }
 
 // template compiles a text that may hold ${{ }}.

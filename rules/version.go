@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -54,7 +55,7 @@ func escape(text string) string {
 }
 
 // SameButDurations says whether two rules, as their Texts, differ in nothing
-// but how long their triggers hold.
+// but how long they wait: their triggers and cooldowns.
 func SameButDurations(a, b string) bool {
 	return withoutDurations(a) == withoutDurations(b)
 }
@@ -64,15 +65,37 @@ func withoutDurations(text string) string {
 	if json.Unmarshal([]byte(text), &rule) != nil {
 		return text
 	}
-	list, _ := rule["triggers"].([]any)
-	for _, one := range list {
-		if trigger, ok := one.(map[string]any); ok {
-			delete(trigger, "for")
-		}
+	delete(rule, "cooldown")
+	if list, ok := rule["triggers"]; ok {
+		rule["triggers"] = timeless(list)
 	}
 	b, err := json.Marshal(rule)
 	if err != nil {
 		return text
 	}
 	return string(b)
+}
+
+// timeless is a trigger, or a list of them, without its durations and without
+// the keys that are named; what it is made of is not changed.
+func timeless(v any, without ...string) any {
+	switch v := v.(type) {
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = timeless(v[i], without...)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for key, value := range v {
+			switch {
+			case key == "for", key == "within", key == "wait", key == "interval", slices.Contains(without, key):
+			default:
+				m[key] = timeless(value)
+			}
+		}
+		return m
+	}
+	return v
 }

@@ -68,13 +68,7 @@ type deriver struct {
 // NewCatalogue makes a catalogue of the events of the engine itself; kinds is
 // where the states of entities are described.
 func NewCatalogue(kinds *entities.Registry) *Catalogue {
-	c := &Catalogue{kinds: kinds, events: map[string]EventType{}, derivers: map[string][]deriver{}}
-	payload, err := shape.Of[deriversFailed]()
-	if err != nil {
-		panic(err)
-	}
-	c.events[DeriverFailed] = EventType{Name: DeriverFailed, Doc: "A deriver failed on a change.", Payload: payload}
-	return c
+	return &Catalogue{kinds: kinds, events: builtin(), derivers: map[string][]deriver{}}
 }
 
 // EventSpec describes an event to Define.
@@ -106,8 +100,8 @@ func Define[P any](c *Catalogue, spec EventSpec) (*Handle[P], error) {
 	if err := CheckName(spec.Name); err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(spec.Name, CustomPrefix) || strings.HasPrefix(spec.Name, EnginePrefix) || strings.HasSuffix(spec.Name, changedSuffix) {
-		return nil, fmt.Errorf("define event %q: names under %s and %s and names ending in %s are taken", spec.Name, CustomPrefix, EnginePrefix, changedSuffix)
+	if Open(spec.Name) || strings.HasPrefix(spec.Name, EnginePrefix) || strings.HasSuffix(spec.Name, changedSuffix) {
+		return nil, fmt.Errorf("define event %q: names under %s, %s and %s and names ending in %s are taken", spec.Name, CustomPrefix, WebhookPrefix, EnginePrefix, changedSuffix)
 	}
 	payload, err := shape.Of[P]()
 	if err != nil {
@@ -204,6 +198,9 @@ func (c *Catalogue) Lookup(name string) (EventType, error) {
 	}
 	if strings.HasPrefix(name, CustomPrefix) {
 		return EventType{Name: name, Doc: "An event from outside or from a rule."}, nil
+	}
+	if strings.HasPrefix(name, WebhookPrefix) && strings.Count(name, ".") == 1 {
+		return webhookType(name), nil
 	}
 	if kind, ok := strings.CutSuffix(name, changedSuffix); ok {
 		if _, known := c.kinds.Kind(kind); known {

@@ -21,6 +21,9 @@ type Event struct {
 	Cause    entities.Cause
 	// Change is the transition it was derived from; nil for others.
 	Change *entities.Transition
+	// About says that Change is only what it is about: the entity was found as
+	// that change had left it.
+	About bool
 }
 
 // Shape is the form of `event` in the expressions of a rule on an event of

@@ -39,6 +39,7 @@ type Event struct {
 	EntityID      string  `bun:"entity_id,nullzero"` //
 	Payload       db.JSON `bun:"payload"`
 	TransitionSeq int64   `bun:"transition_seq,nullzero"` // what it was derived from
+	AboutSeq      int64   `bun:"about_seq,nullzero"`      // what it is about without having been derived from it
 	Actor         string  `bun:"actor"`
 	RunID         string  `bun:"run_id,nullzero"` // the run that caused it
 	Depth         int     `bun:"depth"`
@@ -54,7 +55,13 @@ const (
 	Held           Outcome = "held"            // a dwell was armed
 	Cancelled      Outcome = "cancelled"       // the dwell was broken
 	ConditionFalse Outcome = "condition_false" // a condition said no
+	Counted        Outcome = "counted"         // a window is not full
+	Grouped        Outcome = "grouped"         // it waits for its batch
 	Blocked        Outcome = "blocked"         // another run is active
+	RunWaits       Outcome = "queued"          // its run waits its turn
+	Dropped        Outcome = "dropped"         // there are too many runs, or the rule is paused
+	Silenced       Outcome = "silenced"        // a silence is about it
+	CooledDown     Outcome = "cooled_down"     // the rule ran a short while ago
 	DepthExceeded  Outcome = "depth_exceeded"  // too many runs stand behind the event
 	Failed         Outcome = "error"           // an expression could not be evaluated
 )
@@ -103,7 +110,11 @@ type Run struct {
 	Trigger    string    `bun:"trigger_id"`
 	EventID    string    `bun:"event_id"`
 	Key        string    `bun:"key"`
-	Slot       string    `bun:"slot,nullzero"`
+	Slot       string    `bun:"slot,nullzero"` // that it has for itself while it is active
+	Lane       string    `bun:"lane,nullzero"` // that it shares with the runs which its mode counts
+	Batch      db.JSON   `bun:"batch"`         // the ids of the events of a group; nil: the event alone
+	CancelAt   db.Time   `bun:"cancel_at"`     // when somebody asked it to end; zero: nobody did
+	CancelWhy  string    `bun:"cancel_why,nullzero"`
 	Status     RunStatus `bun:"status"`
 	Ready      bool      `bun:"ready"`
 	Variables  db.JSON   `bun:"variables"` // of the rule, as they were when it began; nil: it has none

@@ -56,6 +56,11 @@ func Oldest(ctx context.Context, idb bun.IDB, limit int) ([]Note, error) {
 	return notes, err
 }
 
+// Any says whether one of some transitions is still to be routed.
+func Any(ctx context.Context, idb bun.IDB, seqs []int64) (bool, error) {
+	return idb.NewSelect().Model((*Note)(nil)).Where("transition_seq IN (?)", bun.List(seqs)).Exists(ctx)
+}
+
 // Done removes notes that were routed. It is an error when one is gone
 // already: somebody else has routed it.
 func Done(ctx context.Context, tx bun.IDB, notes []Note) error {

@@ -9,10 +9,12 @@
 package timer
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -90,6 +92,22 @@ func Due(ctx context.Context, idb bun.IDB, kind string, now time.Time, limit int
 	err := idb.NewSelect().Model(&due).Where("kind = ? AND due_at <= ?", kind, db.At(now)).
 		Order("due_at", "id").Limit(int64(limit)).Scan(ctx)
 	return due, err
+}
+
+// DueOf is Due for several kinds together.
+func DueOf(ctx context.Context, idb bun.IDB, kinds []string, now time.Time, limit int) ([]Timer, error) {
+	var all []Timer
+	for _, kind := range kinds {
+		due, err := Due(ctx, idb, kind, now, limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, due...)
+	}
+	slices.SortFunc(all, func(a, b Timer) int {
+		return cmp.Or(a.DueAt.Compare(b.DueAt.Time), cmp.Compare(a.ID, b.ID))
+	})
+	return all[:min(len(all), limit)], nil
 }
 
 // Next is when the first timer of the kinds comes due; zero when there is none.

@@ -4,18 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/rules"
-	"github.com/flightrules/flightrules/triggers"
 )
 
 // Rule is a rule in a list.
@@ -106,37 +102,9 @@ func showRule(r *rules.Rule) Rule {
 		ID: r.ID, Name: r.Name, Description: r.Description, Tags: append([]string{}, r.Tags...), Enabled: r.Enabled, Mode: r.Mode,
 		Version: r.Version, File: r.File, Line: r.Line, Triggers: []trigger{},
 	}
-	for _, t := range r.Triggers {
-		out.Triggers = append(out.Triggers, trigger{ID: t.ID, Enabled: t.Enabled, Event: t.Event(), Summary: summary(t)})
+	for i := range r.Triggers {
+		t := &r.Triggers[i]
+		out.Triggers = append(out.Triggers, trigger{ID: t.ID, Enabled: t.Enabled, Event: t.EventName(), Summary: t.Summary()})
 	}
 	return out
-}
-
-// summary says in a line what a trigger waits for, in the words of the rule
-// files.
-func summary(t rules.Trigger) string {
-	var parts []string
-	add := func(word string, values []any) {
-		if values != nil {
-			texts := make([]string, len(values))
-			for i, v := range values {
-				texts[i] = fmt.Sprint(v)
-			}
-			parts = append(parts, word, strings.Join(texts, ", "))
-		}
-	}
-	if state, ok := t.Trigger.(triggers.OnState); ok {
-		parts = append(parts, "state", state.Kind+"."+state.Field)
-		add("from", state.From)
-		add("to", state.To)
-	} else {
-		parts = append(parts, "event", t.Event())
-	}
-	if hold := t.For(); hold > 0 {
-		parts = append(parts, "for", duration.Format(hold))
-	}
-	if t.Where != nil {
-		parts = append(parts, "where", t.Where.Source())
-	}
-	return strings.Join(parts, " ")
 }

@@ -77,6 +77,11 @@ func (c *checker) scalar(path string, s *Shape, v any) {
 	if text, ok := converted.(string); ok && len(s.Enum) > 0 && !slices.Contains(s.Enum, text) {
 		c.add(path, fmt.Errorf("must be one of %s, not %q", strings.Join(s.Enum, ", "), text))
 	}
+	if n, ok := asFloat(converted); ok && s.Minimum != nil && n < *s.Minimum {
+		c.add(path, fmt.Errorf("must be %v at least, not %v", *s.Minimum, converted))
+	} else if ok && s.Maximum != nil && n > *s.Maximum {
+		c.add(path, fmt.Errorf("must be %v at most, not %v", *s.Maximum, converted))
+	}
 }
 
 func (c *checker) object(path string, s *Shape, m map[string]any) {

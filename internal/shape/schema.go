@@ -24,6 +24,15 @@ func (s *Shape) JSONSchema() map[string]any {
 	if s.Doc != "" {
 		schema["description"] = s.Doc
 	}
+	if s.Default != nil {
+		schema["default"] = s.Default
+	}
+	if s.Minimum != nil {
+		schema["minimum"] = *s.Minimum
+	}
+	if s.Maximum != nil {
+		schema["maximum"] = *s.Maximum
+	}
 	switch s.Type {
 	case String:
 		if len(s.Enum) > 0 {

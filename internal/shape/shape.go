@@ -29,6 +29,9 @@ type Shape struct {
 	Nullable bool     // null is a value
 	Fields   []Field  // of an Object, in order
 	Elem     *Shape   // of a List or a Map; nil stands for Any
+
+	Minimum, Maximum *float64 // of a Number or an Integer, both inclusive; nil: none
+	Default          any      // for whoever makes values; Check does not fill it in
 }
 
 // Field is one field of an Object.

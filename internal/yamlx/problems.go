@@ -10,6 +10,8 @@ type Problems struct {
 	rule string
 	list []Problem
 	seen map[Problem]bool
+
+	warnings []Problem
 }
 
 // Add records a problem at the start of a node. Without a hint, hint is "".
@@ -17,6 +19,15 @@ func (ps *Problems) Add(at Node, message, hint string) {
 	file, line, column := at.Place()
 	ps.add(Problem{File: file, Line: line, Column: column, Message: message, Hint: hint, Source: at.file.line(line)})
 }
+
+// Warn records what is allowed and probably a mistake. Warnings refuse nothing.
+func (ps *Problems) Warn(at Node, message, hint string) {
+	file, line, column := at.Place()
+	ps.warnings = append(ps.warnings, Problem{File: file, Line: line, Column: column, Rule: ps.rule, Message: message, Hint: hint, Source: at.file.line(line)})
+}
+
+// Warnings returns the warnings in the order of All.
+func (ps *Problems) Warnings() []Problem { return sorted(ps.warnings) }
 
 // AddInside records a problem inside a scalar; offset counts bytes of its decoded value. The place is found in quoted
 // texts and in block texts too; where it cannot be found, it is the start of the node.
@@ -38,8 +49,10 @@ func (ps *Problems) AddFile(file, message, hint string) {
 func (ps *Problems) SetRule(id string) { ps.rule = id }
 
 // All returns the problems sorted by file, line and column; those of one place in the order in which they were added.
-func (ps *Problems) All() []Problem {
-	all := slices.Clone(ps.list)
+func (ps *Problems) All() []Problem { return sorted(ps.list) }
+
+func sorted(list []Problem) []Problem {
+	all := slices.Clone(list)
 	slices.SortStableFunc(all, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

@@ -1,0 +1,539 @@
+package engine_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flightrules/flightrules/engine/journal"
+)
+
+// The names in brackets are those of docs/scenarios.md.
+
+func TestNumeric(t *testing.T) {
+	below := rule("triggers: [{numeric: door.count, below: 10}]")
+	timeline(t, "it fires on crossing, not on each value inside [NT-1]", below, func(t *testing.T, l *lab) {
+		l.level("a", 11, 9, 5, 3)
+		l.wantStarted("r", 1)
+		l.level("a", 12, 3)
+		l.wantStarted("r", 2)
+	})
+	timeline(t, "an entity that is inside already does not fire [NT-3]", rule("triggers: [{event: custom.never}]"), func(t *testing.T, l *lab) {
+		l.level("a", 9)
+		l.Reload(below)
+		l.then()
+		l.level("a", 8)
+		l.wantStarted("r", 0)
+	})
+	timeline(t, "equal is outside [NT-5]", rule("triggers: [{numeric: door.count, above: 10}]"), func(t *testing.T, l *lab) {
+		l.level("a", 9, 10)
+		l.wantStarted("r", 0)
+		l.level("a", 11)
+		l.wantStarted("r", 1)
+	})
+	timeline(t, "a leap over the range is not a crossing into it [NT-9]", rule("triggers: [{numeric: door.count, above: 8, below: 12, for: 5s}]"), func(t *testing.T, l *lab) {
+		l.level("a", 9, 15)
+		l.sec(10)
+		l.wantOutcomes("r", held, cancelled)
+		l.level("a", 10)
+		l.sec(15)
+		l.wantStarted("r", 1)
+	})
+	timeline(t, "the entity is removed [NT-11]", below, func(t *testing.T, l *lab) {
+		l.level("a", 11)
+		if err := l.plugin.doors.Remove(t.Context(), "a", nil); err != nil {
+			t.Fatal(err)
+		}
+		l.then()
+		l.wantOutcomes("r")
+	})
+	timeline(t, "reset keeps it on until it is reached [NT-19]", rule("triggers: [{numeric: door.count, above: 20, reset: 14}]"), func(t *testing.T, l *lab) {
+		for i, step := range []struct{ value, runs int }{{21, 1}, {18, 1}, {22, 1}, {15, 1}, {21, 1}, {14, 1}, {18, 1}, {21, 2}, {15, 2}, {13, 2}, {21, 3}} {
+			l.level("a", step.value)
+			if got := len(l.Runs("r")); got != step.runs {
+				t.Fatalf("step %d to %d: %d runs, want %d", i, step.value, got, step.runs)
+			}
+		}
+	})
+	timeline(t, "reset works downwards, for each entity by itself, and is inclusive [NT-17]", rule("triggers: [{numeric: door.count, below: 10, reset: 40}]"), func(t *testing.T, l *lab) {
+		l.level("a", 100, 5)
+		l.level("b", 100, 5)
+		l.level("a", 25, 5, 39, 5)
+		l.wantStarted("r", 2)
+		l.level("a", 40, 5)
+		l.wantStarted("r", 3)
+	})
+	timeline(t, "with for and reset, the band between does not break it", rule("triggers: [{numeric: door.count, above: 20, reset: 10, for: 1m}]"), func(t *testing.T, l *lab) {
+		l.level("a", 21)
+		l.sec(30)
+		l.level("a", 15)
+		l.sec(60)
+		l.wantOutcomes("r", held, started)
+	})
+}
+
+func TestBecomes(t *testing.T) {
+	r := rule(`triggers: [{becomes: 'entity.state.count > 3 and entity.state.status != "open"', kind: door}]`)
+	timeline(t, "it fires as the expression turns true", r, func(t *testing.T, l *lab) {
+		l.level("a", 1, 4, 5, 6)
+		l.wantStarted("r", 1)
+		l.level("a", 2, 4)
+		l.wantStarted("r", 2)
+		l.level("b", 9)
+		l.wantStarted("r", 3)
+	})
+	timeline(t, "an error is recorded and re-arms nothing", rule("triggers: [{becomes: 'entity.state.note contains \"x\"', kind: door}]"), func(t *testing.T, l *lab) {
+		l.put("a", door{Status: "open", Note: "x"})
+		l.wantOutcomes("r", started)
+		l.put("a", door{Status: "open"}) // note is absent: nil cannot be searched
+		l.put("a", door{Status: "open", Note: "xx"})
+		l.wantOutcomes("r", started, mistaken)
+		l.put("a", door{Status: "open", Note: "y"})
+		l.put("a", door{Status: "open", Note: "x"})
+		l.wantOutcomes("r", started, mistaken, started)
+	})
+	timeline(t, "with for, it must stay true", rule("triggers: [{becomes: entity.state.count > 3, kind: door, for: 10s}]"), func(t *testing.T, l *lab) {
+		l.level("a", 4)
+		l.sec(5)
+		l.level("a", 7)
+		l.sec(10)
+		l.wantOutcomes("r", held, started)
+		l.level("a", 0, 4)
+		l.sec(15)
+		l.level("a", 0)
+		l.sec(30)
+		l.wantOutcomes("r", held, started, held, cancelled)
+	})
+}
+
+func TestStateExclusions(t *testing.T) {
+	for name, c := range map[string]struct {
+		trigger string
+		path    []string
+		want    int
+	}{
+		"not_to":             {"not_to: open", []string{"closed", "open", "ajar", "closed"}, 3},
+		"not_from":           {"not_from: closed", []string{"closed", "open", "ajar", "closed", "open"}, 3},
+		"not_to with a from": {"from: closed, not_to: [open]", []string{"closed", "open", "closed", "ajar"}, 1},
+	} {
+		timeline(t, name, rule("triggers: [{state: door.status, "+c.trigger+"}]"), func(t *testing.T, l *lab) {
+			for _, status := range c.path {
+				l.be("a", status)
+			}
+			l.wantStarted("r", c.want)
+		})
+	}
+	timeline(t, "for is an expression that is evaluated when it is armed [SD-11]",
+		rule(`triggers: [{state: door.status, to: open, for: '${{ event.entity.id == "e1" ? "5s" : "10s" }}'}]`), func(t *testing.T, l *lab) {
+			l.be("e1", "open")
+			l.be("e2", "open")
+			l.sec(5)
+			l.wantStarted("r", 1)
+			l.sec(9)
+			l.wantStarted("r", 1)
+			l.sec(10)
+			l.wantStarted("r", 2)
+		})
+	timeline(t, "a for that cannot be evaluated is recorded", rule(`triggers: [{state: door.status, to: open, for: '${{ event.change.next.note }}'}]`), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.wantOutcomes("r", mistaken)
+	})
+	timeline(t, "a condition on how long a state is held [SD-7]", rule(`triggers: [{event: custom.look}]
+conditions: ['state("door", "a").status == "open" and held("door", "a", "status") >= duration("5s")']`), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.post("custom.look", nil)
+		l.wantOutcomes("r", falsely)
+		l.sec(10)
+		l.post("custom.look", nil)
+		l.wantOutcomes("r", falsely, started)
+	})
+}
+
+func TestWildcard(t *testing.T) {
+	timeline(t, "each event below the name fires, changes do not", rule("triggers: [{event: door.*}, {event: custom.deep.*}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open") // door.opened and door.changed
+		l.wantStarted("r", 1)
+		l.post("custom.deep.er", nil)
+		l.post("custom.deep.er.still", nil)
+		l.post("custom.deeper", nil)
+		l.wantStarted("r", 3)
+	})
+}
+
+func TestCount(t *testing.T) {
+	three := "triggers: [{event: custom.x, count: 3, within: 10s, by: event.payload.host}]"
+	hit := func(l *lab, s float64, host string) {
+		l.sec(s)
+		l.post("custom.x", map[string]any{"host": host})
+	}
+	timeline(t, "the third in the window fires; a restart changes nothing [WC-15]", rule(three), func(t *testing.T, l *lab) {
+		hit(l, 0, "h")
+		hit(l, 2, "h")
+		l.Restart()
+		l.wantStarted("r", 0)
+		hit(l, 3, "h")
+		l.wantOutcomes("r", counted, counted, started)
+	})
+	timeline(t, "the fourth does not: it re-arms when the window has fallen below [WC-11]", rule(three), func(t *testing.T, l *lab) {
+		for _, s := range []float64{0, 1, 2, 3} {
+			hit(l, s, "h")
+		}
+		l.wantOutcomes("r", counted, counted, started, counted)
+		hit(l, 12.5, "h") // of the others only the one of 3 s is left
+		hit(l, 12.6, "h")
+		l.wantOutcomes("r", counted, counted, started, counted, counted, started)
+	})
+	timeline(t, "groups count each for itself [WC-13]", rule(strings.Replace(three, "count: 3", "count: 2", 1)), func(t *testing.T, l *lab) {
+		hit(l, 0, "a")
+		hit(l, 1, "b")
+		l.wantStarted("r", 0)
+		hit(l, 2, "a")
+		l.wantStarted("r", 1)
+		hit(l, 3, "b")
+		l.wantOutcomes("r", counted, counted, started, started)
+	})
+	timeline(t, "at exactly its length an item is out [WC-17]", rule(three), func(t *testing.T, l *lab) {
+		hit(l, 0, "h")
+		hit(l, 3, "h")
+		l.Restart()
+		hit(l, 10, "h")
+		l.wantOutcomes("r", counted, counted, counted)
+		hit(l, 12.999, "h")
+		l.wantOutcomes("r", counted, counted, counted, started)
+	})
+	timeline(t, "refire: every fires at each match from the Nth on", rule(strings.Replace(three, "by:", "refire: every, by:", 1)), func(t *testing.T, l *lab) {
+		for _, s := range []float64{0, 1, 2, 3} {
+			hit(l, s, "h")
+		}
+		l.wantOutcomes("r", counted, counted, started, started)
+	})
+	timeline(t, "an event counts when it happened, not when it came", rule(three), func(t *testing.T, l *lab) {
+		hit(l, 0, "h")
+		hit(l, 20, "h")
+		hit(l, 21, "h")
+		l.sec(60)
+		l.emitLate(42*time.Second, "custom.x", map[string]any{"host": "h"}) // at 18 s
+		l.wantOutcomes("r", counted, counted, counted, started)
+	})
+	timeline(t, "an event with the same id counts once [RS-10]", rule(three), func(t *testing.T, l *lab) {
+		for range 4 {
+			e := emitted("same")
+			e.Payload = []byte(`{"host": "h"}`)
+			if _, _, err := l.Engine.Engine.Emit(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			l.then()
+		}
+		l.wantOutcomes("r", counted)
+	})
+	timeline(t, "a condition that says no has not spent the window", rule(three+"\nconditions: [\"event.payload?.go ?? false\"]"), func(t *testing.T, l *lab) {
+		for _, s := range []float64{0, 1, 2} {
+			hit(l, s, "h")
+		}
+		l.wantOutcomes("r", counted, counted, falsely)
+	})
+	timeline(t, "a key that cannot be evaluated is recorded", rule(three), func(t *testing.T, l *lab) {
+		l.post("custom.x", map[string]any{"host": map[string]any{"deep": 1}})
+		l.post("custom.x", nil)
+		l.wantOutcomes("r", counted, mistaken)
+	})
+	timeline(t, "an edit of another rule, or of the actions, keeps the window [RS-12]", rule(three), func(t *testing.T, l *lab) {
+		hit(l, 0, "h")
+		hit(l, 1, "h")
+		l.Reload(strings.Replace(rule(three), "event.id", "event.name", 1))
+		l.then()
+		hit(l, 2, "h")
+		l.wantStarted("r", 1)
+		l.Reload(strings.Replace(rule(three), "event.payload.host", "event.payload.host + event.name", 1))
+		l.then()
+		hit(l, 3, "h")
+		l.wantStarted("r", 1)
+	})
+}
+
+func TestCooldown(t *testing.T) {
+	hit := func(l *lab, s float64, host string) {
+		l.sec(s)
+		l.post("custom.x", map[string]any{"host": host})
+	}
+	timeline(t, "at most one run of a key [WC-1, WC-3]", rule("triggers: [{event: custom.x}]\ncooldown: 10s\nper: event.payload.host"), func(t *testing.T, l *lab) {
+		hit(l, 0, "h1")
+		hit(l, 3, "h1")
+		hit(l, 3, "h2")
+		l.Restart()
+		hit(l, 7, "h1")
+		hit(l, 12, "h1")
+		l.wantOutcomes("r", started, cooled, started, cooled, started)
+	})
+	timeline(t, "what is suppressed does not extend it; at exactly its length it is over [WC-19]", rule("triggers: [{event: custom.x}]\ncooldown: 5s\nper: event.payload.host"), func(t *testing.T, l *lab) {
+		for _, c := range []struct {
+			s    float64
+			host string
+		}{{15, "e1"}, {15, "e1"}, {18, "e1"}, {18, "e2"}, {19.999, "e1"}, {20, "e1"}, {20, "e2"}, {20, "e1"}, {20, "e3"}} {
+			hit(l, c.s, c.host)
+		}
+		l.wantOutcomes("r", started, cooled, cooled, started, cooled, started, cooled, cooled, started)
+	})
+}
+
+func TestUnless(t *testing.T) {
+	r := rule("triggers: [{event: custom.a, unless: {event: custom.ack, within: 30s, by: event.payload.id}}]")
+	ev := func(l *lab, s float64, name, id string) {
+		l.sec(s)
+		l.post(name, map[string]any{"id": id})
+	}
+	timeline(t, "what is not followed fires, at the time [AB-11]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.a", "e1")
+		ev(l, 10, "custom.a", "e2")
+		ev(l, 20, "custom.ack", "e1")
+		ev(l, 30, "custom.a", "e3")
+		l.sec(39.999)
+		l.wantStarted("r", 0)
+		l.sec(40)
+		l.wantOutcomes("r", held, held, cancelled, held, started)
+		l.sec(60)
+		l.wantStarted("r", 2)
+	})
+	timeline(t, "for the same entity [AB-5, AB-7]", rule("triggers: [{event: door.opened, unless: {event: custom.shut, within: 10s}}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.be("b", "open")
+		l.sec(5)
+		l.Restart()
+		l.about("b", "custom.shut")
+		l.sec(11)
+		l.wantOutcomes("r", held, held, cancelled, started)
+	})
+	timeline(t, "one that passed while the engine was down fires late, once [AB-9]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.a", "e1")
+		l.Jump(time.Minute)
+		l.Restart()
+		l.wantOutcomes("r", held, started)
+		if d := l.Decisions("r")[1]; !strings.HasPrefix(d.Detail, "late by 30s") {
+			t.Errorf("detail %q", d.Detail)
+		}
+		ev(l, 61, "custom.ack", "e1")
+		l.wantOutcomes("r", held, started)
+	})
+	timeline(t, "what followed after its end does not undo it, though it is seen first", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.a", "e1")
+		l.Jump(40 * time.Second)
+		l.post("custom.ack", map[string]any{"id": "e1"})
+		l.wantOutcomes("r", held, started)
+	})
+	timeline(t, "an edit of its time moves it, another one cancels it", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.a", "e1")
+		l.Reload(strings.Replace(r, "within: 30s", "within: 60s", 1))
+		l.then()
+		l.sec(59)
+		l.wantOutcomes("r", held)
+		l.sec(60)
+		l.wantOutcomes("r", held, started)
+		ev(l, 61, "custom.a", "e2")
+		l.Reload(strings.Replace(r, "custom.ack", "custom.nack", 1))
+		l.then()
+		l.sec(200)
+		l.wantOutcomes("r", held, started, held, cancelled)
+	})
+}
+
+func TestGroup(t *testing.T) {
+	r := `
+rules:
+  - id: r
+    triggers: [{event: custom.x, group: {by: event.payload.team, wait: 1s, interval: 2s, max: 4}}]
+    actions: [{lab.ring: {text: '${{ join(map(events, #.payload.n), ",") }}'}}]
+`
+	ev := func(l *lab, s float64, team, n string) {
+		l.sec(s)
+		l.post("custom.x", map[string]any{"team": team, "n": n})
+	}
+	timeline(t, "matches are collected and fire as one batch [WC-5, NO-1]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "a", "1")
+		ev(l, 0.5, "a", "2")
+		ev(l, 0.6, "b", "3")
+		l.wantRung(map[string]int{})
+		l.sec(1)
+		l.wantRung(map[string]int{"1,2": 1})
+		l.sec(1.6)
+		l.wantRung(map[string]int{"1,2": 1, "3": 1})
+		ev(l, 2, "a", "4") // inside of the interval
+		l.sec(2.9)
+		l.wantRung(map[string]int{"1,2": 1, "3": 1})
+		l.sec(3)
+		l.wantRung(map[string]int{"1,2": 1, "3": 1, "4": 1})
+		ev(l, 20, "a", "5") // the group was over
+		l.sec(21)
+		l.wantRung(map[string]int{"1,2": 1, "3": 1, "4": 1, "5": 1})
+	})
+	timeline(t, "a full batch fires at once", r, func(t *testing.T, l *lab) {
+		for i, n := range []string{"1", "2", "3", "4", "5"} {
+			ev(l, float64(i)*0.1, "a", n)
+		}
+		l.wantRung(map[string]int{"1,2,3,4": 1})
+		l.sec(10)
+		l.wantRung(map[string]int{"1,2,3,4": 1, "5": 1})
+		l.wantOutcomes("r", grouped, grouped, grouped, grouped, started, grouped, started)
+	})
+	timeline(t, "one that was due while the engine was down fires once [WC-7]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "a", "1")
+		l.Jump(time.Minute)
+		l.Restart()
+		l.wantRung(map[string]int{"1": 1})
+		l.sec(120)
+		l.wantRung(map[string]int{"1": 1})
+	})
+	timeline(t, "an edit of the actions keeps the batch, the removal of the rule cancels it", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "a", "1")
+		l.Reload(strings.Replace(r, `","`, `";"`, 1))
+		l.then()
+		ev(l, 0.5, "a", "2")
+		l.sec(1)
+		l.wantRung(map[string]int{"1;2": 1})
+		ev(l, 10, "a", "3")
+		l.Reload("rules: []")
+		l.then()
+		l.wantOutcomes("r", grouped, grouped, started, grouped, cancelled)
+	})
+}
+
+func TestAll(t *testing.T) {
+	r := rule(`triggers:
+  - all: [{event: custom.stopped}, {event: custom.ping}, {event: custom.storage, where: event.payload.percent > 95}]
+    within: 10s`)
+	ev := func(l *lab, s float64, name string) {
+		l.sec(s)
+		l.post(name, map[string]any{"percent": 96})
+	}
+	timeline(t, "all inside the window, in any order [AB-1]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.stopped")
+		ev(l, 8, "custom.ping")
+		ev(l, 11, "custom.storage")
+		l.wantStarted("r", 0)
+		ev(l, 15, "custom.stopped")
+		l.wantOutcomes("r", counted, counted, counted, started)
+		ev(l, 16, "custom.ping") // the others are spent
+		l.wantStarted("r", 1)
+	})
+	timeline(t, "what a where refuses is no part", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.stopped")
+		l.post("custom.storage", map[string]any{"percent": 95})
+		ev(l, 2, "custom.ping")
+		l.wantOutcomes("r", counted, counted)
+	})
+	timeline(t, "a restart between the parts changes nothing; too late is too late [AB-3, AB-15]", r, func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.stopped")
+		ev(l, 3, "custom.ping")
+		l.Restart()
+		ev(l, 14, "custom.storage")
+		l.wantStarted("r", 0)
+	})
+	timeline(t, "of one key, and with states among them", rule(`triggers:
+  - all: [{state: door.status, to: open}, {numeric: door.count, above: 5}]
+    within: 1m
+    by: event.entity.id`), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.put("b", door{Status: "closed", Count: 9})
+		l.wantStarted("r", 0)
+		l.put("a", door{Status: "open", Count: 9})
+		l.wantStarted("r", 1)
+		l.put("b", door{Status: "open", Count: 9})
+		l.wantStarted("r", 2)
+	})
+}
+
+func TestAbsent(t *testing.T) {
+	r := rule("triggers: [{absent: custom.beat, for: 10s, by: event.payload.host}]")
+	beat := func(l *lab, s float64, host string) {
+		l.sec(s)
+		l.post("custom.beat", map[string]any{"host": host})
+	}
+	timeline(t, "once for each key, until it comes again", r, func(t *testing.T, l *lab) {
+		l.sec(60)
+		l.wantOutcomes("r") // it was never seen
+		beat(l, 60, "a")
+		beat(l, 65, "b")
+		beat(l, 69, "a")
+		l.sec(74.999)
+		l.wantStarted("r", 0)
+		l.sec(75)
+		l.wantStarted("r", 1)
+		l.sec(79)
+		l.wantStarted("r", 2)
+		l.sec(300)
+		l.wantStarted("r", 2)
+		beat(l, 300, "a")
+		l.sec(310)
+		l.wantStarted("r", 3)
+		if got := string(l.Events("engine.absence")[0].Payload); got != `{"event":"custom.beat","key":"b","since":"2026-03-01T12:01:05Z"}` {
+			t.Error(got)
+		}
+	})
+	timeline(t, "since: start counts from the load", rule("triggers: [{absent: custom.beat, for: 10s, since: start}]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.sec(10)
+		l.wantStarted("r", 1)
+		beat(l, 20, "a")
+		beat(l, 25, "b")
+		l.sec(34)
+		l.wantStarted("r", 1)
+		l.sec(35)
+		l.wantStarted("r", 2)
+	})
+	timeline(t, "one that was due while the engine was down is on record before the event that ends it", r, func(t *testing.T, l *lab) {
+		beat(l, 0, "a")
+		l.Jump(time.Minute)
+		l.post("custom.beat", map[string]any{"host": "a"})
+		l.wantStarted("r", 1)
+		l.sec(75)
+		l.wantStarted("r", 2)
+	})
+	timeline(t, "an edit of its time moves it, an edit of the actions leaves it", r, func(t *testing.T, l *lab) {
+		beat(l, 0, "a")
+		l.Reload(strings.Replace(r, "for: 10s", "for: 20s", 1))
+		l.then()
+		l.sec(19)
+		l.Reload(strings.NewReplacer("for: 10s", "for: 20s", "event.id", "event.name").Replace(r))
+		l.then()
+		l.wantStarted("r", 0)
+		l.sec(20)
+		l.wantStarted("r", 1)
+	})
+}
+
+func TestInitial(t *testing.T) {
+	for name, trigger := range map[string]string{
+		"state": "state: door.status, to: open", "numeric": "numeric: door.count, above: 5", "becomes": "becomes: entity.state.count > 5, kind: door",
+	} {
+		timeline(t, name+" looks at entities as they are, once", rule("triggers: [{event: custom.never}]"), func(t *testing.T, l *lab) {
+			l.put("a", door{Status: "open", Count: 9})
+			l.put("b", door{Status: "closed"})
+			text := strings.Replace(rule("triggers: [{"+trigger+", initial: true}]"), "id: r", "id: new", 1)
+			l.Reload(text)
+			l.then()
+			l.wantStarted("new", 1)
+			l.Reload(strings.Replace(text, "event.id", "event.name", 1))
+			l.then()
+			l.wantStarted("new", 1)
+		})
+	}
+	timeline(t, "with for, from when the state was entered", rule("triggers: [{event: custom.never}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.sec(3)
+		l.put("a", door{Status: "open", Count: 1})
+		l.sec(5)
+		l.Reload(strings.Replace(rule("triggers: [{state: door.status, to: open, for: 10s, initial: true}]"), "id: r", "id: new", 1))
+		l.then()
+		l.sec(9)
+		l.wantOutcomes("new", held)
+		l.sec(10)
+		l.wantOutcomes("new", held, started)
+	})
+	timeline(t, "without it nothing fires by being loaded", rule("triggers: [{event: custom.never}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.Reload(strings.Replace(rule("triggers: [{state: door.status, to: open}]"), "id: r", "id: new", 1))
+		l.then()
+		l.wantOutcomes("new")
+	})
+}
+
+var _ = journal.Started
