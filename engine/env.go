@@ -57,7 +57,7 @@ func (e *Engine) holds(ctx context.Context, where *expression.Program, r *rules.
 // must not take the transaction with it.
 func (e *Engine) functions(ctx context.Context) map[string]any {
 	idb := e.DB.Read()
-	return map[string]any{
+	functions := map[string]any{
 		"now": e.Now,
 		"state": func(kind, id string) (any, error) {
 			view, err := e.Entities.State(ctx, idb, kind, id)
@@ -82,6 +82,10 @@ func (e *Engine) functions(ctx context.Context) map[string]any {
 			return e.Entities.Count(ctx, idb, entities.Filter{Kind: kind, ID: id, Field: field, From: e.Now().Add(-length)})
 		},
 	}
+	for _, f := range e.Compiler.Functions {
+		functions[f.Name] = f.Fn
+	}
+	return functions
 }
 
 // maxEntities bounds what entities(kind) gives.

@@ -53,7 +53,8 @@ func (r *Registry) lookAgain(ctx context.Context, name string, due []timer.Timer
 		for i, t := range due {
 			_, id, _ := strings.Cut(t.Key, "/")
 			ops[i] = newOp(ctx, k, id, nil)
-			ops[i].apply = func(context.Context, bun.Tx, db.JSON) (any, error) { return nil, nil }
+			ops[i].look = true
+			ops[i].apply = func(_ context.Context, _ bun.Tx, prev db.JSON) (any, error) { return k.aged(prev) }
 		}
 		if _, err := r.lock(ctx, tx, ops); err != nil {
 			return err
@@ -91,4 +92,20 @@ func contained(fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// aged is the state of an entity whose deadline has come, where the engine
+// keeps it; nil where it is read anew.
+func (k *kind) aged(prev db.JSON) (any, error) {
+	if k.read != nil || prev == nil {
+		return nil, nil
+	}
+	view, err := parseView(prev)
+	if err != nil {
+		return nil, err
+	}
+	if k.stale == nil {
+		return k.decode(view)
+	}
+	return k.parse(k.staled(view))
 }

@@ -108,6 +108,8 @@ type kind struct {
 	due       func(ctx context.Context, tx bun.Tx, at time.Time, ids []string) error
 	validate  func(state any) error
 	decode    func(view View) (any, error) // a View as an S
+	declared  bool
+	stale     *Stale // of a declared kind; nil: never
 }
 
 var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -183,6 +185,8 @@ type KindInfo struct {
 	Doc   string
 	Shape *shape.Shape // of the state
 	Kept  bool         // the engine keeps the state; else the plugin does
+	// Declared says that the kind was declared in the files.
+	Declared bool
 }
 
 // Kinds lists the kinds by name.
@@ -207,7 +211,7 @@ func (r *Registry) Kind(name string) (KindInfo, bool) {
 }
 
 func (k *kind) info() KindInfo {
-	return KindInfo{Name: k.name, Doc: k.doc, Shape: k.shape, Kept: k.read == nil}
+	return KindInfo{Name: k.name, Doc: k.doc, Shape: k.shape, Kept: k.read == nil, Declared: k.declared}
 }
 
 // Reason says why a table that looks like state is not made of entities.

@@ -239,6 +239,13 @@ func (r *Registry) record(ctx context.Context, tx bun.Tx, at time.Time, ops []*o
 			rows = append(rows, row)
 			transitions = append(transitions, *transition)
 		}
+		if o.kind.stale != nil && !o.look {
+			if o.remove || o.state == nil {
+				stopped = append(stopped, deadlineKey(o.kind.name, o.id))
+			} else {
+				deadlines = append(deadlines, o.kind.staleTimer(o.id, at))
+			}
+		}
 		if o.kind.deadline == nil {
 			continue
 		}

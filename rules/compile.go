@@ -15,8 +15,10 @@ import (
 // Compiler makes rules, against the events, kinds and actions that there are.
 // It is safe for concurrent use.
 type Compiler struct {
-	Events  *triggers.Catalogue
-	Actions *action.Set
+	Events    *triggers.Catalogue
+	Actions   *action.Set
+	Sections  []Section  // of plugins
+	Functions []Function // of plugins
 }
 
 // Compile makes the rule of a Text again, as it was when it was loaded: how a
@@ -45,12 +47,13 @@ type parser struct {
 	stepIDs  map[string]int                // of the rule at hand, with their lines
 	special  map[string]triggers.EventType // events of one rule alone: runs by hand
 	webhooks map[string]*Webhook           // the first of each name
+	places   map[string]yamlx.Node         // of the ids of rules
 }
 
 func (c *Compiler) parser() *parser {
 	return &parser{
 		Compiler: c, ps: &yamlx.Problems{}, envs: map[string]*expression.Env{},
-		special: map[string]triggers.EventType{}, webhooks: map[string]*Webhook{},
+		special: map[string]triggers.EventType{}, webhooks: map[string]*Webhook{}, places: map[string]yamlx.Node{},
 	}
 }
 
@@ -80,6 +83,7 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	r := &Rule{Source: n.Source()}
 	r.File, r.Line, _ = n.Place()
 	r.ID = p.name(m.Require(p.ps, "id"), "rule", ruleID, "lower case letters, digits and dashes, such as page-when-lost")
+	p.places[r.ID] = n.At("id")
 	p.ps.SetRule(r.ID)
 	defer p.ps.SetRule("")
 	if r.Name = p.text(m.Take("name")); r.Name == "" {

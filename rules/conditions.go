@@ -228,7 +228,7 @@ func (p *parser) timeWindow(n yamlx.Node) *TimeWindow {
 	if !m.Has("after") && !m.Has("before") && !m.Has("weekdays") {
 		p.ps.Add(n, "the window is always open", "give it after, before or weekdays")
 	}
-	if m.Has("after") && m.Has("before") && w.After == w.Before {
+	if m.Has("after") && m.Has("before") && w.After == w.Before && w.After >= 0 {
 		p.ps.Add(m.KeyNode("before"), "before is the same as after", "leave both out for the whole day")
 	}
 	return w
@@ -246,6 +246,7 @@ func (p *parser) clock(n yamlx.Node) time.Duration {
 	d, err := parseClock(text)
 	if err != nil {
 		p.ps.Add(n, err.Error(), `write hours and minutes in quotes, such as "22:00"`)
+		return -1
 	}
 	return d
 }

@@ -17,7 +17,7 @@ import (
 // all files come back at once as a *yamlx.Error, and then there is no set.
 func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	p := c.parser()
-	var found []item
+	found := map[string][]item{}
 	for _, name := range p.list(files, dir) {
 		shown := path.Join(dir, name)
 		src, err := fs.ReadFile(files, name)
@@ -26,24 +26,51 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 			continue
 		}
 		if root, ok := yamlx.Parse(shown, src, p.ps); ok && !root.IsZero() {
-			found = append(found, p.sections(root)...)
+			p.sections(root, found)
 		}
 	}
-	emitted := map[string]bool{}
-	for _, one := range found {
+	p.emits = map[string]bool{}
+	for _, one := range found[rulesSection] {
 		if rule, ok := one.value.(map[string]any); ok {
-			gatherEmitted(emitted, rule["actions"])
+			gatherEmitted(p.emits, rule["actions"])
 		}
 	}
-	p.emits = emitted
-	list := p.rules(found)
+	set := &Set{Sections: map[string][]any{}}
+	// What rules are about comes before them.
+	set.Kinds, set.Events = p.kinds(found[kindsSection])
+	p.see(set.Kinds, set.Events)
+	list := p.rules(found[rulesSection])
+	set.Silences = p.silences(found[silencesSection])
+	for _, section := range c.Sections {
+		set.Sections[section.Name] = p.section(section, found[section.Name])
+	}
 	if err := p.ps.Err(); err != nil {
 		return nil, err
 	}
-	return NewSet(list), nil
+	p.warnOfLoops(list)
+	set.Warnings = p.ps.Warnings()
+	set.add(list)
+	return set, nil
 }
 
-// item is one rule that was read, and the same as a plain value.
+// The sections of the engine itself.
+const (
+	rulesSection    = "rules"
+	kindsSection    = "kinds"
+	silencesSection = "silences"
+)
+
+// sectionNames are the sections that a file may have.
+func (c *Compiler) sectionNames() []string {
+	names := []string{rulesSection, kindsSection, silencesSection}
+	for _, s := range c.Sections {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// item is one item of a section that was read, and the same as a plain value.
 type item struct {
 	node  yamlx.Node
 	value any
@@ -83,32 +110,31 @@ func IsTest(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
 }
 
-// sections gives the rules of one file.
-func (p *parser) sections(root yamlx.Node) []item {
-	const rules = "rules"
+// sections adds the items of one file to what was found.
+func (p *parser) sections(root yamlx.Node, found map[string][]item) {
 	if root.IsList() {
 		p.ps.Add(root, "a file is a map of sections, not a list", "begin it with rules: and indent the list")
-		return nil
+		return
 	}
 	m, ok := root.Map(p.ps)
 	if !ok {
-		return nil
+		return
 	}
+	known := p.sectionNames()
 	for _, key := range m.Keys() {
-		if key != rules {
-			p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown section %q", key), p.suggest(key, []string{rules}))
+		if !slices.Contains(known, key) {
+			p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown section %q", key), p.suggest(key, known))
+			continue
+		}
+		section := m.Take(key)
+		if section.IsNull() {
+			continue
+		}
+		nodes, _ := section.List(p.ps)
+		for _, node := range nodes {
+			found[key] = append(found[key], item{node, node.Value()})
 		}
 	}
-	section := m.Take(rules)
-	if section.IsNull() {
-		return nil
-	}
-	nodes, _ := section.List(p.ps)
-	list := make([]item, 0, len(nodes))
-	for _, node := range nodes {
-		list = append(list, item{node, node.Value()})
-	}
-	return list
 }
 
 // gatherEmitted adds the names of the events that steps emit.

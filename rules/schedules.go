@@ -121,17 +121,23 @@ func (p *parser) jsonSchema(n yamlx.Node) *jsonschema.Schema {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(jsonschema.SchemeURLLoader{}) // nothing is fetched
-	const url = "schema.json"
+	const url = "mem:///schema"
 	if err := compiler.AddResource(url, jsonValue(n.Value())); err != nil {
 		p.ps.Add(n, "bad JSON Schema: "+firstLine(err.Error()), "")
 		return nil
 	}
 	schema, err := compiler.Compile(url)
 	if err != nil {
-		p.ps.Add(n, "bad JSON Schema: "+firstLine(err.Error()), "")
+		p.ps.Add(n, "bad JSON Schema: "+schemaFault(err), "")
 		return nil
 	}
 	return schema
+}
+
+// schemaFault is what is wrong with a schema, in a line.
+func schemaFault(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return strings.TrimSpace(strings.TrimLeft(lines[len(lines)-1], "- "))
 }
 
 // jsonValue is a plain value as decoded JSON has it.

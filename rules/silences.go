@@ -50,6 +50,18 @@ func (p *parser) matcherEnv() *expression.Env {
 	})
 }
 
+// silences parses the section.
+func (p *parser) silences(found []item) []*Silence {
+	var list []*Silence
+	first := map[string]*yamlx.Node{}
+	for _, one := range found {
+		if s := p.silence(one.node, first); s != nil {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 // silence parses one item of `silences:`.
 func (p *parser) silence(n yamlx.Node, first map[string]*yamlx.Node) *Silence {
 	m, ok := n.Map(p.ps)

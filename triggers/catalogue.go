@@ -49,6 +49,8 @@ type EventType struct {
 	Kind    string       // the kind of entity it is about; "" for none
 	Payload *shape.Shape // nil: anything
 	Derived bool         // a deriver makes it of changes
+	// Declared says that it was declared in the files.
+	Declared bool
 }
 
 // Catalogue holds every type of event, and the derivers.
@@ -57,7 +59,9 @@ type Catalogue struct {
 
 	mu       sync.RWMutex
 	events   map[string]EventType
-	derivers map[string][]deriver // by kind
+	derivers map[string][]deriver         // by kind
+	declared map[string][]DeclaredEvent   // by kind
+	overlay  map[string]entities.KindInfo // declared kinds instead of those in force; nil: those
 }
 
 type deriver struct {
@@ -154,6 +158,9 @@ type Derived struct {
 func (c *Catalogue) Derive(t entities.Transition) []Derived {
 	c.mu.RLock()
 	derivers := c.derivers[t.Kind]
+	for _, e := range c.declared[t.Kind] {
+		derivers = append(slices.Clip(derivers), deriver{e.Name, e.Derive})
+	}
 	c.mu.RUnlock()
 	var list []Derived
 	var failed deriversFailed
@@ -203,7 +210,7 @@ func (c *Catalogue) Lookup(name string) (EventType, error) {
 		return webhookType(name), nil
 	}
 	if kind, ok := strings.CutSuffix(name, changedSuffix); ok {
-		if _, known := c.kinds.Kind(kind); known {
+		if _, known := c.Kind(kind); known {
 			return changedType(kind), nil
 		}
 	}
@@ -219,7 +226,7 @@ func (c *Catalogue) Events() []EventType {
 	for _, e := range c.events {
 		list = append(list, e)
 	}
-	for _, k := range c.kinds.Kinds() {
+	for _, k := range c.Kinds() {
 		list = append(list, changedType(k.Name))
 	}
 	slices.SortFunc(list, func(a, b EventType) int { return strings.Compare(a.Name, b.Name) })
@@ -227,10 +234,30 @@ func (c *Catalogue) Events() []EventType {
 }
 
 // Kind describes a kind of entity; false when there is none of that name.
-func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) { return c.kinds.Kind(name) }
+func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) {
+	if info, ok := c.overlay[name]; ok {
+		return info, true
+	}
+	info, ok := c.kinds.Kind(name)
+	if ok && info.Declared && c.overlay != nil {
+		return entities.KindInfo{}, false
+	}
+	return info, ok
+}
 
 // Kinds lists the kinds of entities by name.
-func (c *Catalogue) Kinds() []entities.KindInfo { return c.kinds.Kinds() }
+func (c *Catalogue) Kinds() []entities.KindInfo {
+	list := c.kinds.Kinds()
+	if c.overlay == nil {
+		return list
+	}
+	list = slices.DeleteFunc(list, func(k entities.KindInfo) bool { return k.Declared })
+	for _, k := range c.overlay {
+		list = append(list, k)
+	}
+	slices.SortFunc(list, func(a, b entities.KindInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
 
 // changedSuffix ends the name of the event that a state trigger sees: the
 // change of an entity, whatever it means.

@@ -100,11 +100,23 @@ func (e *Engine) Peer() *Engine {
 // Reload swaps the rules.
 func (e *Engine) Reload(rules string) {
 	e.t.Helper()
-	e.options.Rules = rules
+	e.must(e.TryReload(rules))
+}
+
+// TryReload swaps the rules, or gives why they are refused: those from before
+// stay in force then.
+func (e *Engine) TryReload(rules string) error {
+	e.t.Helper()
 	set, err := e.Compiler.Load(fstest.MapFS{"rules.yaml": {Data: []byte(rules)}}, "")
-	e.must(err)
-	e.Engine.SetRules(set)
+	if err != nil {
+		return err
+	}
+	if err := e.Apply(e.t.Context(), set); err != nil {
+		return err
+	}
+	e.options.Rules = rules
 	e.Settle()
+	return nil
 }
 
 // Settle does all that can be done at the present time.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
@@ -91,7 +92,7 @@ func Open(ctx context.Context, c Config, migrations ...db.Migrations) (core *Cor
 	if err := core.Plugins.Init(ctx); err != nil {
 		return core, err
 	}
-	if err := core.Load(); err != nil {
+	if err := core.Load(ctx); err != nil {
 		return core, err
 	}
 	return core, core.Engine.Recover(ctx)
@@ -141,7 +142,9 @@ func (c *Core) wire() error {
 		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
 		"events": "what changes meant; follows from the transitions", "decisions": "what became of matches",
 		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules that something began with",
-		"migrations": "which migrations were applied",
+		"migrations": "which migrations were applied", "rule_states": "which rules are in force, and which are paused",
+		"window_items": "events that triggers gather", "latches": "what triggers remember",
+		"silences": "times in which matches do not run", "silenced": "matches to be looked at again",
 	} {
 		if err := c.Entities.DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
 			return err
@@ -152,21 +155,28 @@ func (c *Core) wire() error {
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Actions: c.Actions,
 		Now: c.Now, Log: c.Log, Node: c.Node,
 	}, c.config.Plugins...)
-	return err
+	if err != nil {
+		return err
+	}
+	c.Compiler.Sections, c.Compiler.Functions = c.Plugins.Sections(), c.Plugins.Functions()
+	return nil
 }
 
-// Load reads the rules again and swaps them as a whole. With problems the set
-// in force stays, and they are kept for Problems.
-func (c *Core) Load() error {
+// Load reads the files again and swaps what they say as a whole. With problems
+// the set in force stays, and they are kept for Problems.
+func (c *Core) Load(ctx context.Context) error {
 	files := c.config.Files
-	if files == nil {
-		if c.config.Dir == "" {
-			c.Engine.SetRules(rules.NewSet(nil))
-			return nil
-		}
+	if files == nil && c.config.Dir != "" {
 		files = os.DirFS(c.config.Dir)
 	}
-	set, err := c.Compiler.Load(files, c.config.Dir)
+	set := rules.NewSet(nil)
+	var err error
+	if files != nil {
+		set, err = c.Compiler.Load(files, c.config.Dir)
+	}
+	if err == nil {
+		err = c.Apply(ctx, set)
+	}
 	if err != nil {
 		found := []yamlx.Problem{{File: c.config.Dir, Message: err.Error()}}
 		var list *yamlx.Error
@@ -179,6 +189,27 @@ func (c *Core) Load() error {
 	}
 	c.problems.Store(nil)
 	c.refused.Set(0)
+	return nil
+}
+
+// Apply puts a set in force: kinds, the sections of plugins, and rules. Where
+// stored states or a plugin refuse it, nothing of it is.
+func (c *Core) Apply(ctx context.Context, set *rules.Set) error {
+	if err := c.Entities.CheckDeclared(ctx, set.Kinds); err != nil {
+		return err
+	}
+	if err := c.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return c.Plugins.Reconcile(ctx, tx, set.Sections)
+	}); err != nil {
+		return err
+	}
+	c.Events.Declare(set.Events)
+	if err := c.Entities.Declare(ctx, set.Kinds); err != nil {
+		return err
+	}
+	for _, w := range set.Warnings {
+		c.Log.Warn("a rule may not do what it is meant to", "file", w.File, "line", w.Line, "rule", w.Rule, "warning", w.Message)
+	}
 	c.Engine.SetRules(set)
 	return nil
 }

@@ -52,14 +52,14 @@ func (c *Core) Watch(ctx context.Context) (err error) {
 			if err := watchFolders(watcher, c.config.Dir); err != nil {
 				c.Log.Warn("folders of rules could not be watched", "error", err)
 			}
-			c.Reload()
+			c.Reload(ctx)
 		}
 	}
 }
 
 // Reload is Load with its outcome in the log.
-func (c *Core) Reload() {
-	if err := c.Load(); err != nil {
+func (c *Core) Reload(ctx context.Context) {
+	if err := c.Load(ctx); err != nil {
 		c.Log.Error("the files have problems; the rules from before stay in force", "error", err)
 		return
 	}

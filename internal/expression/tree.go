@@ -158,6 +158,30 @@ func (t *Tree) Literal() (any, bool) {
 	return v, err == nil
 }
 
+// Constants returns the values of a map that are known without evaluating, by its keys; nil stands for the others. It is
+// nil when the value is no map.
+func (t *Tree) Constants() map[string]any {
+	if t.root.kind != mapBranch {
+		return nil
+	}
+	known := make(map[string]any, len(t.root.keys))
+	for i, key := range t.root.keys {
+		item := &t.root.items[i]
+		known[key] = nil
+		if v, ok := (&Tree{root: *item, literal: item.constant()}).Literal(); ok {
+			known[key] = v
+		}
+	}
+	return known
+}
+
+// constant reports whether there is no expression in a value.
+func (b *branch) constant() bool {
+	constant := true
+	b.each(func([]any, *Template) { constant = false })
+	return constant
+}
+
 // Eval evaluates all templates and returns the value, whose maps and lists are new; what templates give may be shared
 // with vars. The error is a *TreeError.
 func (t *Tree) Eval(vars map[string]any) (any, error) { return t.root.eval(vars) }
