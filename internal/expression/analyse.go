@@ -3,6 +3,7 @@ package expression
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser/utils"
@@ -24,6 +25,24 @@ type Call struct {
 	Offset int      // in bytes into the source
 	Args   []any    // the constant arguments; nil where an argument is not constant
 	Member []string // the names that are taken from the result: ["status"] for state("satellite", id)?.status
+}
+
+// Members returns which constant members of a name of the Env the expression reads, sorted: for the name entity in
+// entity.state.value > 3 it is state.value. A path ends where something else than a constant name is taken, such as an
+// item of a list or a method. whole: it also uses the name by itself, and with it everything.
+func (p *Program) Members(name string) (paths []string, whole bool) {
+	c := &memberCollector{name: name, paths: make(map[*ast.IdentifierNode]string)}
+	root := p.code.Node()
+	ast.Walk(&root, c)
+	for _, path := range c.paths {
+		if path == "" {
+			whole = true
+		} else {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), whole
 }
 
 // Calls returns the calls of functions of the Env, in the order of the source.
@@ -162,4 +181,44 @@ func membersOf(node ast.Node) (*ast.CallNode, []string, bool) {
 		}
 	}
 	return nil, nil, false
+}
+
+// memberCollector finds the longest path at each place where a name stands.
+type memberCollector struct {
+	name  string
+	paths map[*ast.IdentifierNode]string
+}
+
+// Visit is called for each node after its children, so the longest path comes last.
+func (c *memberCollector) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.IdentifierNode:
+		if n.Value == c.name {
+			c.paths[n] = ""
+		}
+	case *ast.MemberNode:
+		base, ok := baseOf(n)
+		if !ok || base.Value != c.name || n.Method {
+			return
+		}
+		if path, ok := pathOf(n); ok {
+			c.paths[base] = strings.TrimPrefix(path, c.name+".")
+		}
+	}
+}
+
+// baseOf returns the name that a chain of members begins with.
+func baseOf(node ast.Node) (*ast.IdentifierNode, bool) {
+	for {
+		switch n := node.(type) {
+		case *ast.IdentifierNode:
+			return n, true
+		case *ast.ChainNode:
+			node = n.Node
+		case *ast.MemberNode:
+			node = n.Node
+		default:
+			return nil, false
+		}
+	}
 }

@@ -82,3 +82,47 @@ func TestCalls(t *testing.T) {
 		})
 	}
 }
+
+func TestMembers(t *testing.T) {
+	for _, tt := range []struct {
+		src, name string
+		want      []string
+		whole     bool
+	}{
+		{`event.payload.n > 3 and event.id != "x"`, "event", []string{"id", "payload.n"}, false},
+		{`event.payload.n > 3 and change.next.n > 3`, "change", []string{"next.n"}, false},
+		{`event.payload.n > 3`, "change", nil, false},
+		{`event.payload.n > 3 or event.payload.n < 1`, "event", []string{"payload.n"}, false},
+		{`event["payload"]?.region == "a"`, "event", []string{"payload.region"}, false},
+		{`change.prev?.region != change?.next.region`, "change", []string{"next.region", "prev.region"}, false},
+		{`(change.prev ?? change.next).region == "a"`, "change", []string{"next", "prev"}, false},
+		{`keys(event.payload) == []`, "event", []string{"payload"}, false},
+		{`event.payload.items[0].name == "a"`, "event", []string{"payload.items"}, false},
+		{`event.payload.items[1:] == []`, "event", []string{"payload.items"}, false},
+		{`event.payload.labels["a.b"] == "a"`, "event", []string{"payload.labels"}, false},
+		{`event.payload.labels[event.id] == "a"`, "event", []string{"id", "payload.labels"}, false},
+		{`event.payload.at.Year() == 2030`, "event", []string{"payload.at"}, false},
+		{`any(event.payload.items, .name == event.id)`, "event", []string{"id", "payload.items"}, false},
+		{`state("a", event.id).event == 1`, "event", []string{"id"}, false},
+		{`let x = event.payload; x.region == "a"`, "event", []string{"payload"}, false},
+		{`event.payload.region in ["a", "b"] and -event.payload.n < 1`, "event", []string{"payload.n", "payload.region"}, false},
+
+		{`change == nil`, "change", nil, true},
+		{`change != nil and change.next.n > 3`, "change", []string{"next.n"}, true},
+		{`vars[event.id] == 1`, "vars", nil, true},
+		{`get(vars, "a") == 1`, "vars", nil, true},
+		{`let x = event; x.id == "a"`, "event", nil, true},
+		{`"channel" in vars`, "vars", nil, true},
+		{`toJSON([{"a": vars}]) == ""`, "vars", nil, true},
+	} {
+		t.Run(tt.src+" of "+tt.name, func(t *testing.T) {
+			paths, whole := compile(t, tt.src).Members(tt.name)
+			if diff := cmp.Diff(tt.want, paths); diff != "" {
+				t.Error(diff)
+			}
+			if whole != tt.whole {
+				t.Errorf("whole is %v", whole)
+			}
+		})
+	}
+}
