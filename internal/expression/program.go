@@ -18,6 +18,7 @@ import (
 
 // Program is a compiled expression. It is safe for concurrent use.
 type Program struct {
+	env        *Env
 	source     string
 	want       Result
 	result     Result
@@ -49,7 +50,7 @@ func (e *Env) Compile(src string, want Result) (p *Program, err error) {
 	if _, err := checker.Check(tree, config); err != nil {
 		return nil, translate(err, e, src, tree.Node)
 	}
-	p = &Program{source: src, want: want, result: resultOf(tree.Node.Nature())}
+	p = &Program{env: e, source: src, want: want, result: resultOf(tree.Node.Nature())}
 	if err := checkNames(tree.Node, src); err != nil {
 		return nil, err
 	}
