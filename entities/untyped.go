@@ -82,6 +82,9 @@ func (o *op) put(change func(prev View) (map[string]any, error)) {
 		if err != nil {
 			return nil, err
 		}
+		if view == nil && o.kind.declared != nil {
+			next = o.kind.declared.withDefaults(next)
+		}
 		state, err := o.kind.parse(next)
 		if err != nil {
 			return nil, fmt.Errorf("%w of %s %s: %w", ErrInvalid, o.kind.name, o.id, err)
