@@ -9,6 +9,7 @@ package triggers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -58,6 +59,11 @@ type Catalogue struct {
 	mu       sync.RWMutex
 	events   map[string]EventType
 	derivers map[string][]deriver // by kind
+	declared declared
+
+	// instead are the declared kinds of a copy that With made, by name; they
+	// stand for those of kinds. nil for a catalogue of its own.
+	instead map[string]entities.KindInfo
 }
 
 type deriver struct {
@@ -153,7 +159,7 @@ type Derived struct {
 // does not stop the others; DeriverFailed then stands last.
 func (c *Catalogue) Derive(t entities.Transition) []Derived {
 	c.mu.RLock()
-	derivers := c.derivers[t.Kind]
+	derivers := slices.Concat(c.derivers[t.Kind], c.declared.derivers[t.Kind])
 	c.mu.RUnlock()
 	var list []Derived
 	var failed deriversFailed
@@ -189,6 +195,9 @@ var ErrUnknownEvent = errors.New("unknown event")
 func (c *Catalogue) Lookup(name string) (EventType, error) {
 	c.mu.RLock()
 	e, ok := c.events[name]
+	if !ok {
+		e, ok = c.declared.events[name]
+	}
 	c.mu.RUnlock()
 	if ok {
 		return e, nil
@@ -203,7 +212,7 @@ func (c *Catalogue) Lookup(name string) (EventType, error) {
 		return webhookType(name), nil
 	}
 	if kind, ok := strings.CutSuffix(name, changedSuffix); ok {
-		if _, known := c.kinds.Kind(kind); known {
+		if _, known := c.Kind(kind); known {
 			return changedType(kind), nil
 		}
 	}
@@ -215,22 +224,15 @@ func (c *Catalogue) Lookup(name string) (EventType, error) {
 func (c *Catalogue) Events() []EventType {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list := make([]EventType, 0, len(c.events))
-	for _, e := range c.events {
-		list = append(list, e)
-	}
-	for _, k := range c.kinds.Kinds() {
+	list := make([]EventType, 0, len(c.events)+len(c.declared.events))
+	list = slices.AppendSeq(list, maps.Values(c.events))
+	list = slices.AppendSeq(list, maps.Values(c.declared.events))
+	for _, k := range c.Kinds() {
 		list = append(list, changedType(k.Name))
 	}
 	slices.SortFunc(list, func(a, b EventType) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
-
-// Kind describes a kind of entity; false when there is none of that name.
-func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) { return c.kinds.Kind(name) }
-
-// Kinds lists the kinds of entities by name.
-func (c *Catalogue) Kinds() []entities.KindInfo { return c.kinds.Kinds() }
 
 // changedSuffix ends the name of the event that a state trigger sees: the
 // change of an entity, whatever it means.
