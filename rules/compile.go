@@ -15,8 +15,10 @@ import (
 // Compiler makes rules, against the events, kinds and actions that there are.
 // It is safe for concurrent use.
 type Compiler struct {
-	Events  *triggers.Catalogue
-	Actions *action.Set
+	Events    *triggers.Catalogue
+	Actions   *action.Set
+	Sections  []Section  // of plugins
+	Functions []Function // of plugins
 }
 
 // Compile makes the rule of a Text again, as it was when it was loaded: how a

@@ -77,6 +77,7 @@ type Set struct {
 	Rules    []*Rule         // in the order of their files
 	Silences []*Silence      // of the files
 	Warnings []yamlx.Problem // what is allowed and probably a mistake
+	Declarations
 
 	byID  map[string]*Rule
 	index map[string]*bucket // by name of event

@@ -17,7 +17,7 @@ import (
 // all files come back at once as a *yamlx.Error, and then there is no set.
 func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	p := c.parser()
-	var found []item
+	found := sections{}
 	for _, name := range p.list(files, dir) {
 		shown := path.Join(dir, name)
 		src, err := fs.ReadFile(files, name)
@@ -26,21 +26,31 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 			continue
 		}
 		if root, ok := yamlx.Parse(shown, src, p.ps); ok && !root.IsZero() {
-			found = append(found, p.sections(root)...)
+			p.sections(root, found)
 		}
 	}
+	declared := Declarations{Sections: map[string][]any{}}
+	p.kinds(found["kinds"], &declared)
+	for _, section := range c.Sections {
+		p.items(section, found[section.Name], &declared)
+	}
+	items := make([]item, 0, len(found["rules"]))
 	emitted := map[string]bool{}
-	for _, one := range found {
+	for _, node := range found["rules"] {
+		one := item{node, node.Value()}
+		items = append(items, one)
 		if rule, ok := one.value.(map[string]any); ok {
 			gatherEmitted(emitted, rule["actions"])
 		}
 	}
 	p.emits = emitted
-	list := p.rules(found)
+	list := p.rules(items)
 	if err := p.ps.Err(); err != nil {
 		return nil, err
 	}
-	return NewSet(list), nil
+	set := NewSet(list)
+	set.Declarations = declared
+	return set, nil
 }
 
 // item is one rule that was read, and the same as a plain value.
@@ -81,34 +91,6 @@ func (p *parser) unreadable(name string, err error) {
 // IsTest says whether a file of that name holds tests of rules.
 func IsTest(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
-}
-
-// sections gives the rules of one file.
-func (p *parser) sections(root yamlx.Node) []item {
-	const rules = "rules"
-	if root.IsList() {
-		p.ps.Add(root, "a file is a map of sections, not a list", "begin it with rules: and indent the list")
-		return nil
-	}
-	m, ok := root.Map(p.ps)
-	if !ok {
-		return nil
-	}
-	for _, key := range m.Keys() {
-		if key != rules {
-			p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown section %q", key), p.suggest(key, []string{rules}))
-		}
-	}
-	section := m.Take(rules)
-	if section.IsNull() {
-		return nil
-	}
-	nodes, _ := section.List(p.ps)
-	list := make([]item, 0, len(nodes))
-	for _, node := range nodes {
-		list = append(list, item{node, node.Value()})
-	}
-	return list
 }
 
 // gatherEmitted adds the names of the events that steps emit.

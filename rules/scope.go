@@ -85,6 +85,9 @@ func (p *parser) environment(v view) *expression.Env {
 	for name, sample := range Functions {
 		env = env.WithFunc(name, sample)
 	}
+	for _, f := range p.Functions {
+		env = env.WithFunc(f.Name, f.Fn)
+	}
 	if v.batch {
 		env = env.With("events", (&shape.Shape{Type: shape.List, Elem: event}).Expr())
 	}
