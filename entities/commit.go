@@ -23,7 +23,7 @@ type op struct {
 	id        string
 	apply     func(ctx context.Context, tx bun.Tx, prev db.JSON) (next any, err error) // prev: nil where it does not exist
 	remove    bool
-	look      bool // it was not updated: its deadline came
+	expired   bool // the engine's own change of an entity that became stale
 	ifVersion *int64
 
 	state any // the state after; nil when removed or not there

@@ -18,6 +18,11 @@ const deadlineTimer = "entity.deadline"
 
 func deadlineKey(kind, id string) string { return kind + "/" + id }
 
+func idOfDeadline(t timer.Timer) string {
+	_, id, _ := strings.Cut(t.Key, "/")
+	return id
+}
+
 // onDeadlines looks again at the entities that are due, all of a kind in one
 // transaction. When that fails, one by one, so that a failing entity keeps
 // none of the others waiting; it comes due again after a pause.
@@ -45,16 +50,22 @@ func (r *Registry) onDeadlines(ctx context.Context, due []timer.Timer) error {
 
 func (r *Registry) lookAgain(ctx context.Context, name string, due []timer.Timer) error {
 	k, err := r.kind(name)
+	if errors.Is(err, ErrUnknownKind) {
+		if ok, strayErr := r.stray(ctx, due); ok {
+			return strayErr
+		}
+	}
 	if err != nil {
 		return err
+	}
+	if k.declared != nil {
+		return r.expire(ctx, k, due)
 	}
 	return r.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		ops := make([]*op, len(due))
 		for i, t := range due {
-			_, id, _ := strings.Cut(t.Key, "/")
-			ops[i] = newOp(ctx, k, id, nil)
-			ops[i].look = true
-			ops[i].apply = func(_ context.Context, _ bun.Tx, prev db.JSON) (any, error) { return k.aged(prev) }
+			ops[i] = newOp(ctx, k, idOfDeadline(t), nil)
+			ops[i].apply = func(context.Context, bun.Tx, db.JSON) (any, error) { return nil, nil }
 		}
 		if _, err := r.lock(ctx, tx, ops); err != nil {
 			return err
@@ -92,20 +103,4 @@ func contained(fn func() error) (err error) {
 		}
 	}()
 	return fn()
-}
-
-// aged is the state of an entity whose deadline has come, where the engine
-// keeps it; nil where it is read anew.
-func (k *kind) aged(prev db.JSON) (any, error) {
-	if k.read != nil || prev == nil {
-		return nil, nil
-	}
-	view, err := parseView(prev)
-	if err != nil {
-		return nil, err
-	}
-	if k.stale == nil {
-		return k.decode(view)
-	}
-	return k.parse(k.staled(view))
 }

@@ -2,235 +2,228 @@ package entities
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
-	"github.com/flightrules/flightrules/engine/timer"
-	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/shape"
 )
 
-// Declared is a kind that was declared in files: the engine keeps its states.
+// Declared is a kind of entity that needs no Go: its state is a map of the
+// fields of its Shape, and the engine keeps it. Unlike those of Define, such
+// kinds come and go while the engine runs.
 type Declared struct {
 	Name  string
 	Doc   string
-	Shape *shape.Shape // an Object
-	Stale *Stale       // nil: its entities never are
+	Shape *shape.Shape // an object; the defaults of its fields are those of new entities
+	Stale *Stale       // nil: a state holds for ever
 }
 
-// Stale says what becomes of an entity that nobody has updated for a time.
-type Stale struct {
-	After time.Duration
-	Set   map[string]any // the fields that say so
-}
-
-// Info describes the kind.
+// Info is how the catalogue describes the kind.
 func (d Declared) Info() KindInfo {
 	return KindInfo{Name: d.Name, Doc: d.Doc, Shape: d.Shape, Kept: true, Declared: true}
 }
 
-func (d Declared) kind() *kind {
-	return &kind{
-		name: d.Name, doc: d.Doc, shape: d.Shape, passive: map[string]bool{}, declared: true, stale: d.Stale,
-		decode:   func(v View) (any, error) { return map[string]any(maps.Clone(v)), nil },
-		validate: func(any) error { return nil },
-	}
+// DeclareError says why a kind cannot be declared.
+type DeclareError struct {
+	Kind string
+	Err  error
 }
 
-// ErrStored is returned for declared kinds that entities which are there do not
-// fit.
-var ErrStored = errors.New("stored states do not fit")
+// Error names the kind.
+func (e *DeclareError) Error() string { return fmt.Sprintf("declare kind %q: %v", e.Kind, e.Err) }
 
-// maxNamed bounds the entities that an ErrStored names.
-const maxNamed = 10
+// Unwrap returns what is wrong.
+func (e *DeclareError) Unwrap() error { return e.Err }
 
-// CheckDeclared says whether kinds could be declared: their names are not
-// plugins', and the states of the entities that there are fit. The error names
-// them.
-func (r *Registry) CheckDeclared(ctx context.Context, list []Declared) error {
+// Unfit is the error of a kind that does not fit the states that are stored.
+type Unfit struct {
+	States []string // the first of them: the id, and what is wrong
+	More   int      // how many besides
+}
+
+// Error names the states in one line.
+func (u *Unfit) Error() string {
+	text := "stored states do not fit: " + strings.Join(u.States, "; ")
+	if u.More > 0 {
+		text += fmt.Sprintf("; and %d more", u.More)
+	}
+	return text
+}
+
+// Declare replaces the declared kinds as a whole. A kind that is not in the
+// list is not known any more; its entities and their log stay, for when it
+// comes back. Errors are *DeclareErrors, joined: nothing changes then.
+func (r *Registry) Declare(ctx context.Context, list []Declared) error {
+	var inForce func()
+	err := r.db.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		inForce, err = r.DeclareTx(ctx, tx, list)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	inForce()
+	return nil
+}
+
+// DeclareTx is Declare inside a transaction of db.Write: the kinds are in force
+// when inForce is called, which is to be once the transaction has committed.
+// Two must not be under way at once.
+func (r *Registry) DeclareTx(ctx context.Context, tx bun.Tx, list []Declared) (inForce func(), err error) {
+	before := r.declared()
+	next := make(map[string]*kind, len(list))
 	var errs []error
 	for _, d := range list {
-		k, err := r.kind(d.Name)
-		switch {
-		case err == nil && !k.declared:
-			errs = append(errs, fmt.Errorf("kind %q belongs to a plugin", d.Name))
-			continue
-		case err == nil && reflect.DeepEqual(k.shape, d.Shape):
-			continue
-		}
-		if err := r.checkStored(ctx, d); err != nil {
+		if err := r.declarable(ctx, tx, d, before, next); err != nil {
 			errs = append(errs, err)
 		}
+		if next[d.Name] == nil && d.Shape != nil {
+			next[d.Name] = d.kind()
+		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, d := range list {
+		if err := r.moveStale(ctx, tx, d, before[d.Name]); err != nil {
+			return nil, err
+		}
+	}
+	return func() { r.swapDeclared(next) }, nil
 }
 
-func (r *Registry) checkStored(ctx context.Context, d Declared) error {
-	var named []string
-	n, after := 0, ""
-	for {
-		rows, err := r.rows(ctx, d.Name, after)
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			break
-		}
-		for _, row := range rows {
-			after = row.ID
-			view, err := parseView(row.State)
-			if err == nil {
-				err = d.Shape.Check(map[string]any(view))
-			}
-			if err == nil {
-				continue
-			}
-			if n++; n <= maxNamed {
-				named = append(named, fmt.Sprintf("%s (%v)", row.ID, err))
-			}
-		}
+// declarable says what is wrong with a kind.
+func (r *Registry) declarable(ctx context.Context, tx bun.Tx, d Declared, before map[string]*Declared, next map[string]*kind) error {
+	err := d.check()
+	if known, ok := r.Kind(d.Name); ok && !known.Declared {
+		err = errors.New("the name is that of a kind of a plugin")
 	}
-	if n == 0 {
+	if next[d.Name] != nil {
+		err = errors.New("it is declared twice")
+	}
+	if err != nil {
+		return &DeclareError{d.Name, err}
+	}
+	if b := before[d.Name]; b != nil && reflect.DeepEqual(b.Shape, d.Shape) {
 		return nil
 	}
-	if n > maxNamed {
-		named = append(named, fmt.Sprintf("and %d more", n-maxNamed))
+	err = r.fits(ctx, tx, d)
+	if unfit := (*Unfit)(nil); errors.As(err, &unfit) {
+		return &DeclareError{d.Name, err}
 	}
-	return fmt.Errorf("kind %q: %w: %s", d.Name, ErrStored, strings.Join(named, ", "))
+	return err
 }
 
-// rows are entities of a kind with ids after one.
-func (r *Registry) rows(ctx context.Context, kind, after string) ([]entityRow, error) {
-	var rows []entityRow
-	err := r.db.Read().NewSelect().Model(&rows).Where("kind = ? AND state IS NOT NULL AND id > ?", kind, after).Order("id").Limit(1000).Scan(ctx)
-	return rows, err
-}
-
-// Declare replaces all declared kinds, after CheckDeclared. Kinds that are not
-// declared any more are not known; what is stored of them stays. Deadlines of
-// entities follow the new times.
-func (r *Registry) Declare(ctx context.Context, list []Declared) error {
-	r.mu.Lock()
-	kinds := maps.Clone(r.kinds)
-	maps.DeleteFunc(kinds, func(_ string, k *kind) bool { return k.declared })
-	for _, d := range list {
-		kinds[d.Name] = d.kind()
+// check looks at a declaration by itself.
+func (d Declared) check() error {
+	if !kindName.MatchString(d.Name) {
+		return errors.New("a name is lower case letters, digits and underscores")
 	}
-	r.kinds = kinds
-	r.mu.Unlock()
-	for _, d := range list {
-		if err := r.reconcileStale(ctx, d); err != nil {
-			return err
-		}
+	if d.Shape == nil || d.Shape.Type != shape.Object {
+		return errors.New("a state is an object with fields")
+	}
+	if d.Stale != nil {
+		return d.Stale.check(d.Shape)
 	}
 	return nil
 }
 
-// touched is what the deadline of a stale entity must know.
-type touched struct {
-	At int64 `json:"at"` // microseconds: of the last update
-}
+// shownUnfit is how many states an Unfit tells.
+const shownUnfit = 10
 
-func (k *kind) staleTimer(id string, at time.Time) timer.Timer {
-	return timer.Timer{
-		Kind: deadlineTimer, Key: deadlineKey(k.name, id), DueAt: db.At(at.Add(k.stale.After)), Payload: db.ToJSON(touched{at.UnixMicro()}),
-	}
-}
-
-// reconcileStale brings the deadlines of a kind's entities in line with it.
-func (r *Registry) reconcileStale(ctx context.Context, d Declared) error {
-	armed, err := r.staleTimers(ctx, d.Name)
-	if err != nil {
-		return err
-	}
-	k := d.kind()
-	var set []timer.Timer
-	var gone []string
-	for key, t := range armed {
-		if k.stale == nil {
-			gone = append(gone, key)
-			continue
-		}
-		var last touched
-		if err := json.Unmarshal(t.Payload, &last); err != nil {
-			last.At = r.now().UnixMicro()
-		}
-		_, id, _ := strings.Cut(key, "/")
-		if moved := k.staleTimer(id, time.UnixMicro(last.At)); !moved.DueAt.Equal(t.DueAt.Time) {
-			set = append(set, moved)
-		}
-	}
-	for after := ""; k.stale != nil; {
-		rows, err := r.rows(ctx, d.Name, after)
-		if err != nil {
+// fits looks at every stored state of a kind, with an *Unfit for those that do
+// not have its form.
+func (r *Registry) fits(ctx context.Context, idb bun.IDB, d Declared) error {
+	const page = 1000
+	var unfit Unfit
+	for after := ""; ; {
+		var rows []entityRow
+		if err := idb.NewSelect().Model(&rows).Where("kind = ? AND state IS NOT NULL AND id > ?", d.Name, after).
+			Order("id").Limit(page).Scan(ctx); err != nil {
 			return err
-		}
-		if len(rows) == 0 {
-			break
 		}
 		for _, row := range rows {
-			after = row.ID
-			if _, ok := armed[deadlineKey(d.Name, row.ID)]; !ok && !k.isStale(row) {
-				set = append(set, k.staleTimer(row.ID, row.UpdatedAt.Time))
+			view, err := parseView(row.State)
+			if err == nil {
+				err = d.Shape.Check(map[string]any(view))
+			}
+			switch {
+			case err == nil:
+			case len(unfit.States) < shownUnfit:
+				unfit.States = append(unfit.States, row.ID+" ("+err.Error()+")")
+			default:
+				unfit.More++
 			}
 		}
+		if len(rows) < page {
+			break
+		}
+		after = rows[len(rows)-1].ID
 	}
-	if len(set) == 0 && len(gone) == 0 {
+	if unfit.States != nil {
+		return &unfit
+	}
+	return nil
+}
+
+// kind is how changes see a declaration.
+func (d Declared) kind() *kind {
+	return &kind{
+		name: d.Name, doc: d.Doc, shape: d.Shape, passive: passive(d.Shape), declared: &d,
+		decode:   func(v View) (any, error) { return map[string]any(v), nil },
+		validate: func(any) error { return nil },
+	}
+}
+
+// withDefaults is the state of a new entity, with the defaults of the fields
+// that it does not have.
+func (d *Declared) withDefaults(state map[string]any) map[string]any {
+	full := maps.Clone(state)
+	if full == nil {
+		full = map[string]any{}
+	}
+	for _, f := range d.Shape.Fields {
+		if full[f.Name] == nil && f.Shape.Default != nil {
+			full[f.Name] = f.Shape.Default
+		}
+	}
+	return full
+}
+
+// declared are the declared kinds in force.
+func (r *Registry) declared() map[string]*Declared {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := map[string]*Declared{}
+	for name, k := range r.kinds {
+		if k.declared != nil {
+			list[name] = k.declared
+		}
+	}
+	return list
+}
+
+func (r *Registry) swapDeclared(next map[string]*kind) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.kinds, func(_ string, k *kind) bool { return k.declared != nil })
+	maps.Copy(r.kinds, next)
+}
+
+// renew lets a change follow the declaration in force: while it waited, its
+// kind may have been replaced.
+func (r *Registry) renew(o *op) error {
+	if o.kind.declared == nil {
 		return nil
 	}
-	return r.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := timer.Cancel(ctx, tx, deadlineTimer, gone...); err != nil {
-			return err
-		}
-		db.HintAfter(ctx, timer.Topic)
-		return timer.Set(ctx, tx, set...)
-	})
-}
-
-func (r *Registry) staleTimers(ctx context.Context, kind string) (map[string]timer.Timer, error) {
-	var list []timer.Timer
-	// "0" is the character after "/".
-	err := r.db.Read().NewSelect().Model(&list).Where("kind = ? AND key >= ? AND key < ?", deadlineTimer, kind+"/", kind+"0").Scan(ctx)
-	armed := make(map[string]timer.Timer, len(list))
-	for _, t := range list {
-		armed[t.Key] = t
+	k, err := r.kind(o.kind.name)
+	if err == nil {
+		o.kind = k
 	}
-	return armed, err
-}
-
-// isStale says whether an entity is as a stale one is.
-func (k *kind) isStale(row entityRow) bool {
-	view, err := parseView(row.State)
-	if err != nil {
-		return false
-	}
-	next, err := viewOf(k.shape, k.staled(view))
-	return err == nil && reflect.DeepEqual(view, next)
-}
-
-// staled is a state with the fields that say that it is stale.
-func (k *kind) staled(view View) map[string]any {
-	next := maps.Clone(map[string]any(view))
-	maps.Copy(next, k.stale.Set)
-	return next
-}
-
-// withDefaults is the first state of an entity, with the fields filled in that
-// it does not have.
-func (k *kind) withDefaults(state map[string]any) map[string]any {
-	all := map[string]any{}
-	for _, f := range k.shape.Fields {
-		if f.Shape.Default != nil {
-			all[f.Name] = f.Shape.Default
-		}
-	}
-	maps.Copy(all, state)
-	return all
+	return err
 }

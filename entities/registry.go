@@ -34,7 +34,7 @@ var (
 	// ErrVersion is returned by a change that was made on the condition of a
 	// version that the entity no longer has.
 	ErrVersion = errors.New("the entity has another version")
-	// ErrUnknownKind is returned for a kind that nobody defined.
+	// ErrUnknownKind is returned for a kind that nobody defined or declared.
 	ErrUnknownKind = errors.New("no such kind")
 	// ErrNotKept is returned for a write of the state of a kind whose plugin
 	// keeps the state itself.
@@ -108,8 +108,7 @@ type kind struct {
 	due       func(ctx context.Context, tx bun.Tx, at time.Time, ids []string) error
 	validate  func(state any) error
 	decode    func(view View) (any, error) // a View as an S
-	declared  bool
-	stale     *Stale // of a declared kind; nil: never
+	declared  *Declared                    // nil for a kind of Define
 }
 
 var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
@@ -133,7 +132,7 @@ func Define[S any](r *Registry, spec Spec[S]) (*Handle[S], error) {
 		return nil, fmt.Errorf("define kind %q: a state is an object with fields, not %s", spec.Name, form.Type)
 	}
 	k := &kind{
-		name: spec.Name, doc: spec.Doc, shape: form, passive: map[string]bool{}, due: spec.Due,
+		name: spec.Name, doc: spec.Doc, shape: form, passive: passive(form), due: spec.Due,
 		decode: func(v View) (any, error) { return decode[S](v) },
 		validate: func(state any) error {
 			if v, ok := state.(interface{ Validate() error }); ok {
@@ -141,11 +140,6 @@ func Define[S any](r *Registry, spec Spec[S]) (*Handle[S], error) {
 			}
 			return nil
 		},
-	}
-	for _, field := range form.Fields {
-		if !field.Reactive {
-			k.passive[field.Name] = true
-		}
 	}
 	if spec.Read != nil {
 		k.read = func(ctx context.Context, idb bun.IDB, at time.Time, ids []string) (map[string]any, error) {
@@ -169,6 +163,17 @@ func Define[S any](r *Registry, spec Spec[S]) (*Handle[S], error) {
 	return &Handle[S]{registry: r, kind: k}, nil
 }
 
+// passive are the fields of a form that are no change by themselves.
+func passive(form *shape.Shape) map[string]bool {
+	names := map[string]bool{}
+	for _, field := range form.Fields {
+		if !field.Reactive {
+			names[field.Name] = true
+		}
+	}
+	return names
+}
+
 func (r *Registry) kind(name string) (*kind, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -181,12 +186,11 @@ func (r *Registry) kind(name string) (*kind, error) {
 
 // KindInfo describes a kind for the catalogue.
 type KindInfo struct {
-	Name  string
-	Doc   string
-	Shape *shape.Shape // of the state
-	Kept  bool         // the engine keeps the state; else the plugin does
-	// Declared says that the kind was declared in the files.
-	Declared bool
+	Name     string
+	Doc      string
+	Shape    *shape.Shape // of the state
+	Kept     bool         // the engine keeps the state; else the plugin does
+	Declared bool         // in a file, not by a plugin
 }
 
 // Kinds lists the kinds by name.
@@ -211,7 +215,7 @@ func (r *Registry) Kind(name string) (KindInfo, bool) {
 }
 
 func (k *kind) info() KindInfo {
-	return KindInfo{Name: k.name, Doc: k.doc, Shape: k.shape, Kept: k.read == nil, Declared: k.declared}
+	return KindInfo{Name: k.name, Doc: k.doc, Shape: k.shape, Kept: k.read == nil, Declared: k.declared != nil}
 }
 
 // Reason says why a table that looks like state is not made of entities.

@@ -82,8 +82,8 @@ func (o *op) put(change func(prev View) (map[string]any, error)) {
 		if err != nil {
 			return nil, err
 		}
-		if view == nil {
-			next = o.kind.withDefaults(next)
+		if view == nil && o.kind.declared != nil {
+			next = o.kind.declared.withDefaults(next)
 		}
 		state, err := o.kind.parse(next)
 		if err != nil {

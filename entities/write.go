@@ -74,6 +74,11 @@ func (r *Registry) changeWave(ctx context.Context, tx bun.Tx, at time.Time, ops 
 			err = &failure{ops[0], fmt.Errorf("change of %s %s: panic: %v\n%s", ops[0].kind.name, ops[0].id, p, debug.Stack())}
 		}
 	}()
+	for _, o := range ops {
+		if err := r.renew(o); err != nil {
+			return &failure{o, err}
+		}
+	}
 	rows, err := r.lock(ctx, tx, ops)
 	if err != nil {
 		return err
@@ -239,20 +244,12 @@ func (r *Registry) record(ctx context.Context, tx bun.Tx, at time.Time, ops []*o
 			rows = append(rows, row)
 			transitions = append(transitions, *transition)
 		}
-		if o.kind.stale != nil && !o.look {
-			if o.remove || o.state == nil {
-				stopped = append(stopped, deadlineKey(o.kind.name, o.id))
-			} else {
-				deadlines = append(deadlines, o.kind.staleTimer(o.id, at))
-			}
-		}
-		if o.kind.deadline == nil {
-			continue
-		}
-		if due := o.due(at); due.IsZero() {
+		switch next, wanted := o.next(at); {
+		case !wanted:
+		case next == nil:
 			stopped = append(stopped, deadlineKey(o.kind.name, o.id))
-		} else {
-			deadlines = append(deadlines, timer.Timer{Kind: deadlineTimer, Key: deadlineKey(o.kind.name, o.id), DueAt: db.At(due)})
+		default:
+			deadlines = append(deadlines, *next)
 		}
 	}
 	if len(rows) > 0 {
@@ -332,16 +329,31 @@ func (o *op) since(delta Delta, next View, at db.Time) (db.JSON, error) {
 	return textOf(times), nil
 }
 
-func (o *op) due(at time.Time) time.Time {
-	if o.state == nil || o.remove {
-		return time.Time{}
+// next is the timer at which the entity will read differently, nil where it
+// will not; false for a kind of which no entity ever does.
+func (o *op) next(at time.Time) (t *timer.Timer, wanted bool) {
+	d, gone := o.kind.declared, o.state == nil || o.remove
+	switch {
+	case d != nil && d.Stale != nil:
+		if gone {
+			return nil, true
+		}
+		stale := lastUpdate{At: at.UnixMicro(), Fired: o.expired}.timer(o.kind.name, o.id, d.Stale.After)
+		return &stale, true
+	case o.kind.deadline == nil:
+		return nil, false
+	case gone:
+		return nil, true
 	}
 	due := o.kind.deadline(o.state)
-	if !due.IsZero() && !due.After(at) {
+	if due.IsZero() {
+		return nil, true
+	}
+	if !due.After(at) {
 		// A deadline that its own passing did not move would spin.
 		due = at.Add(time.Second)
 	}
-	return due
+	return &timer.Timer{Kind: deadlineTimer, Key: deadlineKey(o.kind.name, o.id), DueAt: db.At(due)}, true
 }
 
 func write(ctx context.Context, tx bun.Tx, rows []entityRow, transitions []transitionRow) error {

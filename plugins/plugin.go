@@ -18,7 +18,6 @@ import (
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
-	"github.com/flightrules/flightrules/rules"
 	"github.com/flightrules/flightrules/triggers"
 )
 
@@ -89,8 +88,8 @@ type Host struct {
 	operations []func(huma.API)
 	mounts     []Mount
 	background []background
-	sections   []section
-	functions  []rules.Function
+	sections   []Section
+	functions  []Function
 }
 
 // Mount is an HTTP handler outside of the API, with its own access control.

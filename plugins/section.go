@@ -1,11 +1,12 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"regexp"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -13,128 +14,171 @@ import (
 	"github.com/flightrules/flightrules/rules"
 )
 
-// Section is a section of the files whose items are of type T, a struct in
-// JSON form.
-type Section[T any] struct {
-	// Name is the key of the section: "satellites".
-	Name string
-	// Doc is a sentence for people.
-	Doc string
-	// Key names an item; two of one key are a mistake. May be nil.
-	Key func(T) string
-	// Check looks at one item. An error that begins with the name of a field is
-	// shown at that field. May be nil.
-	Check func(T) error
-	// Reconcile brings what the plugin has in line with all items of all files,
-	// in one transaction, before the rules of the same load take effect. What is
-	// not among them has left the files. Files that have mistakes do not get here.
-	// An error refuses the load.
+// Section is a section of the configuration files that a plugin owns: a list
+// of items. AddSection makes it of a Go type.
+type Section struct {
+	Name string // lower case letters, digits and underscores: "probes"
+	Doc  string
+	Item *shape.Shape
+	// Decode makes of an item as plain values what the others take.
+	Decode func(v any) (item any, err error)
+	// Key is what no two items may have in common; nil: nothing.
+	Key func(item any) string
+	// Check looks at an item; nil: there is nothing to look at.
+	Check func(item any) error
+	// Reconcile brings the plugin's rows in line with the items of all files,
+	// also when there are none left. It runs each time the files are loaded,
+	// before any of them takes effect, in one transaction with those of other
+	// sections: an error refuses the files.
+	Reconcile func(ctx context.Context, tx bun.Tx, items []any) error
+}
+
+// SectionSpec describes a section whose items are Ts, structs in JSON form; see
+// Section. An error of Check that begins with the name of a field is shown at
+// that field.
+type SectionSpec[T any] struct {
+	Name      string
+	Doc       string
+	Key       func(T) string // may be nil
+	Check     func(T) error  // may be nil
 	Reconcile func(ctx context.Context, tx bun.Tx, items []T) error
 }
 
-// section is a Section without its type.
-type section struct {
-	rules.Section
-
-	reconcile func(ctx context.Context, tx bun.Tx, items []any) error
-}
-
-// AddSection registers a section of the files.
-func AddSection[T any](h *Host, s Section[T]) error {
+// AddSection declares a section whose items are Ts.
+func AddSection[T any](h *Host, spec SectionSpec[T]) error {
 	form, err := shape.Of[T]()
 	if err != nil {
-		return fmt.Errorf("section %q: %w", s.Name, err)
+		return fmt.Errorf("section %q: %w", spec.Name, err)
 	}
-	if !pluginName.MatchString(s.Name) || form.Type != shape.Object || s.Reconcile == nil {
-		return fmt.Errorf("section %q: it needs a name of lower case letters, items that are structs, and Reconcile", s.Name)
+	s := Section{Name: spec.Name, Doc: spec.Doc, Item: form, Decode: decodeItem[T]}
+	if spec.Key != nil {
+		s.Key = func(item any) string { return spec.Key(item.(T)) }
 	}
-	untyped := section{Section: rules.Section{Name: s.Name, Doc: s.Doc, Item: form}}
-	if s.Key != nil {
-		untyped.Key = func(item any) string {
-			v, err := as[T](item)
-			if err != nil {
-				return ""
+	if spec.Check != nil {
+		s.Check = func(item any) error { return spec.Check(item.(T)) }
+	}
+	if spec.Reconcile != nil {
+		s.Reconcile = func(ctx context.Context, tx bun.Tx, items []any) error {
+			list := make([]T, len(items))
+			for i, item := range items {
+				list[i] = item.(T)
 			}
-			return s.Key(v)
+			return spec.Reconcile(ctx, tx, list)
 		}
 	}
-	if s.Check != nil {
-		untyped.Check = func(item any) error {
-			v, err := as[T](item)
-			if err != nil {
-				return err
-			}
-			return s.Check(v)
-		}
+	return h.Section(s)
+}
+
+func decodeItem[T any](v any) (any, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
 	}
-	untyped.reconcile = func(ctx context.Context, tx bun.Tx, items []any) error {
-		list := make([]T, len(items))
-		for i, item := range items {
-			var err error
-			if list[i], err = as[T](item); err != nil {
-				return err
-			}
-		}
-		return s.Reconcile(ctx, tx, list)
+	var item T
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&item); err != nil {
+		return nil, err
 	}
-	h.sections = append(h.sections, untyped)
+	return item, nil
+}
+
+var sectionName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// Section declares a section of the configuration files.
+func (h *Host) Section(s Section) error {
+	switch {
+	case !sectionName.MatchString(s.Name):
+		return fmt.Errorf("section %q: a name is lower case letters, digits and underscores", s.Name)
+	case slices.Contains(rules.EngineSections, s.Name):
+		return fmt.Errorf("section %q: the name is the engine's own", s.Name)
+	case s.Item == nil || s.Decode == nil || s.Reconcile == nil:
+		return fmt.Errorf("section %q: Item, Decode and Reconcile are wanted", s.Name)
+	}
+	h.sections = append(h.sections, s)
 	return nil
 }
 
-func as[T any](v any) (T, error) {
-	var t T
-	text, err := json.Marshal(v)
-	if err != nil {
-		return t, err
-	}
-	return t, json.Unmarshal(text, &t)
+// Function is a function of expressions that a plugin brings.
+type Function struct {
+	Name string
+	Doc  string
+	Fn   any
 }
 
-var functionName = regexp.MustCompile(`^[a-z][A-Za-z0-9_]*$`)
-
-// Function adds a function to the expressions of all rules: a Go func that
-// gives one value, or a value and an error. What it gives must be the same
-// whenever it is asked the same, or be about the present. A panic is an error of
-// the expression.
+// Function declares a function that every expression of a rule can call. fn is
+// a Go function with parameters and a result that expressions have: strings,
+// booleans, ints, float64s, times, durations, []any, map[string]any or any. It
+// may give an error besides the result; an error or a panic ends the
+// evaluation. It is called by many at once, also inside of transactions: it
+// should be quick and must not write.
 func (h *Host) Function(name, doc string, fn any) error {
-	t := reflect.TypeOf(fn)
-	if !functionName.MatchString(name) || t == nil || t.Kind() != reflect.Func || t.NumOut() < 1 || t.NumOut() > 2 ||
-		t.NumOut() == 2 && t.Out(1) != reflect.TypeFor[error]() {
-		return fmt.Errorf("function %q: it needs a name in lower case and a func that gives a value, or a value and an error", name)
+	if err := rules.CheckFunction(rules.Function{Name: name, Doc: doc, Fn: fn}); err != nil {
+		return fmt.Errorf("function %q: %w", name, err)
 	}
-	if _, taken := rules.Functions[name]; taken {
-		return fmt.Errorf("function %q: the name is taken", name)
-	}
-	h.functions = append(h.functions, rules.Function{Name: name, Doc: doc, Fn: fn})
+	h.functions = append(h.functions, Function{Name: name, Doc: doc, Fn: fn})
 	return nil
 }
 
 // Sections are those of all plugins.
-func (s *Set) Sections() []rules.Section {
-	var list []rules.Section
+func (s *Set) Sections() []Section {
+	var list []Section
 	for _, m := range s.members {
-		for _, one := range m.host.sections {
-			list = append(list, one.Section)
-		}
+		list = append(list, m.host.sections...)
 	}
 	return list
 }
 
 // Functions are those of all plugins.
-func (s *Set) Functions() []rules.Function {
-	var list []rules.Function
+func (s *Set) Functions() []Function {
+	var list []Function
 	for _, m := range s.members {
 		list = append(list, m.host.functions...)
 	}
 	return list
 }
 
-// Reconcile brings the plugins in line with the sections of a load.
+// unique says which name of a section or a function is taken.
+func (s *Set) unique() error {
+	taken := map[string]string{}
+	for _, m := range s.members {
+		var names []string
+		for _, section := range m.host.sections {
+			names = append(names, fmt.Sprintf("section %q", section.Name))
+		}
+		for _, f := range m.host.functions {
+			names = append(names, fmt.Sprintf("function %q", f.Name))
+		}
+		for _, name := range names {
+			if other, ok := taken[name]; ok {
+				return fmt.Errorf("plugin %s: %s: plugin %s has it already", m.plugin.Name(), name, other)
+			}
+			taken[name] = m.plugin.Name()
+		}
+	}
+	return nil
+}
+
+// SectionError is why the items of a section cannot take effect.
+type SectionError struct {
+	Section string
+	Err     error
+}
+
+// Error names the plugin.
+func (e *SectionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *SectionError) Unwrap() error { return e.Err }
+
+// Reconcile runs the Reconcile of every section with its items, in the order of
+// the plugins. The first error, a *SectionError, ends it.
 func (s *Set) Reconcile(ctx context.Context, tx bun.Tx, items map[string][]any) error {
 	for _, m := range s.members {
-		for _, one := range m.host.sections {
-			if err := m.call("reconcile "+one.Name, func() error { return one.reconcile(ctx, tx, items[one.Name]) }); err != nil {
-				return err
+		for _, section := range m.host.sections {
+			err := m.call("section "+section.Name, func() error { return section.Reconcile(ctx, tx, items[section.Name]) })
+			if err != nil {
+				return &SectionError{section.Name, err}
 			}
 		}
 	}

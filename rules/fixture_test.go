@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/duration"
+	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/rules"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -120,7 +122,59 @@ func newCompiler(t testing.TB) *rules.Compiler {
 		Name: "http", Check: checkRequest,
 		Run: func(context.Context, action.Call, request) (answer, error) { return answer{}, nil },
 	}))
-	return &rules.Compiler{Events: events, Actions: actions}
+	return &rules.Compiler{
+		Events: events, Actions: actions, Sections: []rules.Section{probes(t)},
+		Functions: []rules.Function{{Name: "roman", Doc: "A number in Roman figures.", Fn: roman}},
+	}
+}
+
+// probe is an item of the section probes.
+type probe struct {
+	Name  string            `json:"name"`
+	URL   string            `json:"url"`
+	Every duration.Text     `json:"every,omitempty"`
+	Mode  string            `json:"mode,omitempty" enum:"active,passive"`
+	Tries int               `json:"tries,omitempty"`
+	Tags  map[string]string `json:"tags,omitempty"`
+}
+
+func probes(t testing.TB) rules.Section {
+	form, err := shape.Of[probe]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules.Section{
+		Name: "probes", Doc: "What is looked at.", Item: form,
+		Decode: func(v any) (any, error) {
+			text, err := json.Marshal(v)
+			if err != nil {
+				return nil, err
+			}
+			var p probe
+			return p, json.Unmarshal(text, &p)
+		},
+		Key: func(item any) string { return item.(probe).Name },
+		Check: func(item any) error {
+			p := item.(probe)
+			switch {
+			case p.URL == "boom":
+				panic("the check is broken")
+			case !strings.HasPrefix(p.URL, "https://"):
+				return errors.New("url is not an https:// address")
+			}
+			return nil
+		},
+	}
+}
+
+func roman(n int) (string, error) {
+	switch {
+	case n < 0:
+		return "", errors.New("Rome had no negative numbers")
+	case n == 0:
+		panic("nulla")
+	}
+	return strings.Repeat("I", n), nil
 }
 
 // files makes a file system of names and texts, in turn.

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flightrules/flightrules/internal/yamlx"
+	"github.com/flightrules/flightrules/rules"
 )
 
 // FuzzLoad: whatever a file holds, it is loaded or refused with places that
@@ -35,7 +36,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for _, r := range set.Rules {
-			again, err := c.Compile(r.Text)
+			again, err := inForce(c, set).Compile(r.Text)
 			if err != nil {
 				t.Fatalf("%q cannot be made again: %v", r.Text, err)
 			}
@@ -44,6 +45,13 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// inForce is the compiler when the kinds and events of a set are in force.
+func inForce(c *rules.Compiler, set *rules.Set) *rules.Compiler {
+	with := *c
+	with.Events = c.Events.With(set.Kinds, set.Events)
+	return &with
 }
 
 func checkProblems(t *testing.T, err error, text string) {

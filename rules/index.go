@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/triggers"
@@ -75,12 +74,10 @@ func latches(t triggers.Trigger) bool {
 
 // Set is a set of rules that is swapped as a whole.
 type Set struct {
-	Rules    []*Rule // in the order of their files
-	Kinds    []entities.Declared
-	Events   []triggers.DeclaredEvent // of those kinds
-	Silences []*Silence
-	Sections map[string][]any // of plugins: the items of each, as their Item tells
-	Warnings []yamlx.Problem  // what is allowed and probably a mistake
+	Rules    []*Rule         // in the order of their files
+	Silences []*Silence      // of the files
+	Warnings []yamlx.Problem // what is allowed and probably a mistake
+	Declarations
 
 	byID  map[string]*Rule
 	index map[string]*bucket // by name of event
@@ -105,13 +102,7 @@ type member struct {
 // NewSet indexes rules. Rules and triggers that are not enabled are in the set
 // and never candidates.
 func NewSet(list []*Rule) *Set {
-	s := &Set{}
-	s.add(list)
-	return s
-}
-
-func (s *Set) add(list []*Rule) {
-	s.Rules, s.byID, s.index = list, map[string]*Rule{}, map[string]*bucket{}
+	s := &Set{Rules: list, byID: map[string]*Rule{}, index: map[string]*bucket{}}
 	at := 0
 	for _, r := range list {
 		s.byID[r.ID] = r
@@ -124,14 +115,15 @@ func (s *Set) add(list []*Rule) {
 				continue
 			}
 			for _, l := range t.listens() {
-				s.put(Candidate{Rule: r, Trigger: t, Role: l.role, at: at}, l)
+				s.add(Candidate{Rule: r, Trigger: t, Role: l.role, at: at}, l)
 				at++
 			}
 		}
 	}
+	return s
 }
 
-func (s *Set) put(c Candidate, l listen) {
+func (s *Set) add(c Candidate, l listen) {
 	name := l.trigger.Event()
 	b := s.index[name]
 	if b == nil {

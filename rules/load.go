@@ -17,7 +17,7 @@ import (
 // all files come back at once as a *yamlx.Error, and then there is no set.
 func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	p := c.parser()
-	found := map[string][]item{}
+	found := sections{}
 	for _, name := range p.list(files, dir) {
 		shown := path.Join(dir, name)
 		src, err := fs.ReadFile(files, name)
@@ -29,48 +29,33 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 			p.sections(root, found)
 		}
 	}
-	p.emits = map[string]bool{}
-	for _, one := range found[rulesSection] {
+	declared := Declarations{Sections: map[string][]any{}}
+	p.kinds(found["kinds"], &declared)
+	for _, section := range c.Sections {
+		p.items(section, found[section.Name], &declared)
+	}
+	items := make([]item, 0, len(found["rules"]))
+	emitted := map[string]bool{}
+	for _, node := range found["rules"] {
+		one := item{node, node.Value()}
+		items = append(items, one)
 		if rule, ok := one.value.(map[string]any); ok {
-			gatherEmitted(p.emits, rule["actions"])
+			gatherEmitted(emitted, rule["actions"])
 		}
 	}
-	set := &Set{Sections: map[string][]any{}}
-	// What rules are about comes before them.
-	set.Kinds, set.Events = p.kinds(found[kindsSection])
-	p.see(set.Kinds, set.Events)
-	list := p.rules(found[rulesSection])
-	set.Silences = p.silences(found[silencesSection])
-	for _, section := range c.Sections {
-		set.Sections[section.Name] = p.section(section, found[section.Name])
-	}
+	p.emits = emitted
+	list := p.rules(items)
+	silences := p.silences(found["silences"])
 	if err := p.ps.Err(); err != nil {
 		return nil, err
 	}
 	p.warnOfLoops(list)
-	set.Warnings = p.ps.Warnings()
-	set.add(list)
+	set := NewSet(list)
+	set.Declarations, set.Silences, set.Warnings = declared, silences, p.ps.Warnings()
 	return set, nil
 }
 
-// The sections of the engine itself.
-const (
-	rulesSection    = "rules"
-	kindsSection    = "kinds"
-	silencesSection = "silences"
-)
-
-// sectionNames are the sections that a file may have.
-func (c *Compiler) sectionNames() []string {
-	names := []string{rulesSection, kindsSection, silencesSection}
-	for _, s := range c.Sections {
-		names = append(names, s.Name)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// item is one item of a section that was read, and the same as a plain value.
+// item is one rule that was read, and the same as a plain value.
 type item struct {
 	node  yamlx.Node
 	value any
@@ -108,33 +93,6 @@ func (p *parser) unreadable(name string, err error) {
 // IsTest says whether a file of that name holds tests of rules.
 func IsTest(name string) bool {
 	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
-}
-
-// sections adds the items of one file to what was found.
-func (p *parser) sections(root yamlx.Node, found map[string][]item) {
-	if root.IsList() {
-		p.ps.Add(root, "a file is a map of sections, not a list", "begin it with rules: and indent the list")
-		return
-	}
-	m, ok := root.Map(p.ps)
-	if !ok {
-		return
-	}
-	known := p.sectionNames()
-	for _, key := range m.Keys() {
-		if !slices.Contains(known, key) {
-			p.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown section %q", key), p.suggest(key, known))
-			continue
-		}
-		section := m.Take(key)
-		if section.IsNull() {
-			continue
-		}
-		nodes, _ := section.List(p.ps)
-		for _, node := range nodes {
-			found[key] = append(found[key], item{node, node.Value()})
-		}
-	}
 }
 
 // gatherEmitted adds the names of the events that steps emit.

@@ -51,11 +51,11 @@ func (p *parser) matcherEnv() *expression.Env {
 }
 
 // silences parses the section.
-func (p *parser) silences(found []item) []*Silence {
+func (p *parser) silences(found []yamlx.Node) []*Silence {
 	var list []*Silence
 	first := map[string]*yamlx.Node{}
 	for _, one := range found {
-		if s := p.silence(one.node, first); s != nil {
+		if s := p.silence(one, first); s != nil {
 			list = append(list, s)
 		}
 	}

@@ -9,6 +9,7 @@ package triggers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -49,8 +50,6 @@ type EventType struct {
 	Kind    string       // the kind of entity it is about; "" for none
 	Payload *shape.Shape // nil: anything
 	Derived bool         // a deriver makes it of changes
-	// Declared says that it was declared in the files.
-	Declared bool
 }
 
 // Catalogue holds every type of event, and the derivers.
@@ -59,9 +58,12 @@ type Catalogue struct {
 
 	mu       sync.RWMutex
 	events   map[string]EventType
-	derivers map[string][]deriver         // by kind
-	declared map[string][]DeclaredEvent   // by kind
-	overlay  map[string]entities.KindInfo // declared kinds instead of those in force; nil: those
+	derivers map[string][]deriver // by kind
+	declared declared
+
+	// instead are the declared kinds of a copy that With made, by name; they
+	// stand for those of kinds. nil for a catalogue of its own.
+	instead map[string]entities.KindInfo
 }
 
 type deriver struct {
@@ -157,10 +159,7 @@ type Derived struct {
 // does not stop the others; DeriverFailed then stands last.
 func (c *Catalogue) Derive(t entities.Transition) []Derived {
 	c.mu.RLock()
-	derivers := c.derivers[t.Kind]
-	for _, e := range c.declared[t.Kind] {
-		derivers = append(slices.Clip(derivers), deriver{e.Name, e.Derive})
-	}
+	derivers := slices.Concat(c.derivers[t.Kind], c.declared.derivers[t.Kind])
 	c.mu.RUnlock()
 	var list []Derived
 	var failed deriversFailed
@@ -196,6 +195,9 @@ var ErrUnknownEvent = errors.New("unknown event")
 func (c *Catalogue) Lookup(name string) (EventType, error) {
 	c.mu.RLock()
 	e, ok := c.events[name]
+	if !ok {
+		e, ok = c.declared.events[name]
+	}
 	c.mu.RUnlock()
 	if ok {
 		return e, nil
@@ -222,40 +224,13 @@ func (c *Catalogue) Lookup(name string) (EventType, error) {
 func (c *Catalogue) Events() []EventType {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	list := make([]EventType, 0, len(c.events))
-	for _, e := range c.events {
-		list = append(list, e)
-	}
+	list := make([]EventType, 0, len(c.events)+len(c.declared.events))
+	list = slices.AppendSeq(list, maps.Values(c.events))
+	list = slices.AppendSeq(list, maps.Values(c.declared.events))
 	for _, k := range c.Kinds() {
 		list = append(list, changedType(k.Name))
 	}
 	slices.SortFunc(list, func(a, b EventType) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
-// Kind describes a kind of entity; false when there is none of that name.
-func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) {
-	if info, ok := c.overlay[name]; ok {
-		return info, true
-	}
-	info, ok := c.kinds.Kind(name)
-	if ok && info.Declared && c.overlay != nil {
-		return entities.KindInfo{}, false
-	}
-	return info, ok
-}
-
-// Kinds lists the kinds of entities by name.
-func (c *Catalogue) Kinds() []entities.KindInfo {
-	list := c.kinds.Kinds()
-	if c.overlay == nil {
-		return list
-	}
-	list = slices.DeleteFunc(list, func(k entities.KindInfo) bool { return k.Declared })
-	for _, k := range c.overlay {
-		list = append(list, k)
-	}
-	slices.SortFunc(list, func(a, b entities.KindInfo) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 

@@ -3,6 +3,7 @@ package triggers
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/flightrules/flightrules/entities"
@@ -10,61 +11,112 @@ import (
 	"github.com/flightrules/flightrules/internal/shape"
 )
 
-// DeclaredEvent is an event of a kind that was declared in the files.
+// DeclaredEvent is a type of event that a file declares, with its deriver.
 type DeclaredEvent struct {
 	Name    string
 	Doc     string
-	Kind    string
+	Kind    string // of the entities whose changes it is derived from
 	Payload *shape.Shape
-	Derive  func(entities.Transition) (payload db.JSON, ok bool, err error)
+	// Derive looks at a change and gives the payload, or false where the event
+	// did not happen. It looks at nothing else.
+	Derive func(entities.Transition) (payload db.JSON, ok bool, err error)
 }
 
-func (e DeclaredEvent) eventType() EventType {
-	return EventType{Name: e.Name, Doc: e.Doc, Kind: e.Kind, Payload: e.Payload, Derived: true, Declared: true}
+// declared are the declared events in force.
+type declared struct {
+	events   map[string]EventType
+	derivers map[string][]deriver // by kind
 }
 
-// CheckDeclared says whether an event of a declared kind may have that name: it
-// begins with the kind's.
-func CheckDeclared(name, kind string) error {
-	if err := CheckName(name); err != nil {
+// Declare replaces the declared events as a whole. An error is that of
+// CheckDeclared, and nothing changes then.
+func (c *Catalogue) Declare(list []DeclaredEvent) error {
+	if err := c.CheckDeclared(list); err != nil {
 		return err
 	}
-	if kind != "" && !strings.HasPrefix(name, kind+".") {
-		return fmt.Errorf("bad event name %q: the events of kind %s are called %s.SOMETHING", name, kind, kind)
-	}
-	if Open(name) || strings.HasPrefix(name, EnginePrefix) || strings.HasSuffix(name, changedSuffix) {
-		return fmt.Errorf("event name %q is taken: names under %s, %s and %s and names ending in %s are", name, CustomPrefix, WebhookPrefix, EnginePrefix, changedSuffix)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.declared = declaredOf(list)
+	return nil
+}
+
+// CheckDeclared says which of these events cannot be declared together, and
+// why; nil if all can.
+func (c *Catalogue) CheckDeclared(list []DeclaredEvent) error {
+	seen := map[string]bool{}
+	for _, e := range list {
+		if err := c.CheckDeclarable(e.Name); err != nil {
+			return fmt.Errorf("declare event: %w", err)
+		}
+		if seen[e.Name] {
+			return fmt.Errorf("declare event %q: it is declared twice", e.Name)
+		}
+		seen[e.Name] = true
 	}
 	return nil
 }
 
-// Declare replaces all events that were declared in files.
-func (c *Catalogue) Declare(events []DeclaredEvent) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.events, c.declared = with(c.events, events)
+// CheckDeclarable says why a file cannot declare an event of that name: nil if
+// it can.
+func (c *Catalogue) CheckDeclarable(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	switch _, taken := c.events[name]; {
+	case Open(name), strings.HasPrefix(name, EnginePrefix), strings.HasSuffix(name, changedSuffix):
+		return fmt.Errorf("event %q cannot be declared: names under %s, %s and %s and names ending in %s are taken", name, CustomPrefix, WebhookPrefix, EnginePrefix, changedSuffix)
+	case taken:
+		return fmt.Errorf("event %q cannot be declared: a plugin has it", name)
+	}
+	return nil
 }
 
-// With is the catalogue as it would be with other declared kinds and events:
-// for checking rules against what is not in force yet.
+func declaredOf(list []DeclaredEvent) declared {
+	d := declared{events: map[string]EventType{}, derivers: map[string][]deriver{}}
+	for _, e := range list {
+		d.events[e.Name] = EventType{Name: e.Name, Doc: e.Doc, Kind: e.Kind, Payload: e.Payload, Derived: true}
+		d.derivers[e.Kind] = append(d.derivers[e.Kind], deriver{event: e.Name, derive: e.Derive})
+	}
+	return d
+}
+
+// With is the catalogue as it will be when these are the declared kinds and
+// events, for checking rules against them. What is in force stays.
 func (c *Catalogue) With(kinds []entities.Declared, events []DeclaredEvent) *Catalogue {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	other := &Catalogue{kinds: c.kinds, derivers: c.derivers, overlay: map[string]entities.KindInfo{}}
-	other.events, other.declared = with(c.events, events)
-	for _, k := range kinds {
-		other.overlay[k.Name] = k.Info()
+	next := &Catalogue{
+		kinds: c.kinds, events: maps.Clone(c.events), derivers: maps.Clone(c.derivers), declared: declaredOf(events),
+		instead: map[string]entities.KindInfo{},
 	}
-	return other
+	for _, k := range kinds {
+		next.instead[k.Name] = k.Info()
+	}
+	return next
 }
 
-// with is a copy of events in which the declared ones are others.
-func with(events map[string]EventType, declared []DeclaredEvent) (map[string]EventType, map[string][]DeclaredEvent) {
-	events, byKind := maps.Clone(events), map[string][]DeclaredEvent{}
-	maps.DeleteFunc(events, func(_ string, e EventType) bool { return e.Declared })
-	for _, e := range declared {
-		events[e.Name] = e.eventType()
-		byKind[e.Kind] = append(byKind[e.Kind], e)
+// Kind describes a kind of entity; false when there is none of that name.
+func (c *Catalogue) Kind(name string) (entities.KindInfo, bool) {
+	if info, ok := c.instead[name]; ok {
+		return info, true
 	}
-	return events, byKind
+	info, ok := c.kinds.Kind(name)
+	if ok && info.Declared && c.instead != nil {
+		return entities.KindInfo{}, false
+	}
+	return info, ok
+}
+
+// Kinds lists the kinds of entities by name.
+func (c *Catalogue) Kinds() []entities.KindInfo {
+	list := c.kinds.Kinds()
+	if c.instead == nil {
+		return list
+	}
+	list = slices.DeleteFunc(list, func(k entities.KindInfo) bool { return k.Declared })
+	list = slices.AppendSeq(list, maps.Values(c.instead))
+	slices.SortFunc(list, func(a, b entities.KindInfo) int { return strings.Compare(a.Name, b.Name) })
+	return list
 }

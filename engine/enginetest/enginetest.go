@@ -97,14 +97,13 @@ func (e *Engine) Peer() *Engine {
 	return peer
 }
 
-// Reload swaps the rules.
+// Reload swaps the text of the file of rules.
 func (e *Engine) Reload(rules string) {
 	e.t.Helper()
 	e.must(e.TryReload(rules))
 }
 
-// TryReload swaps the rules, or gives why they are refused: those from before
-// stay in force then.
+// TryReload is Reload for a file that may be refused; nothing changes then.
 func (e *Engine) TryReload(rules string) error {
 	e.t.Helper()
 	set, err := e.Compiler.Load(fstest.MapFS{"rules.yaml": {Data: []byte(rules)}}, "")

@@ -6,16 +6,15 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
@@ -61,6 +60,7 @@ type Core struct {
 	Node     string
 
 	config   Config
+	applying sync.Mutex
 	problems atomic.Pointer[[]yamlx.Problem]
 	refused  prometheus.Gauge // how many there are
 }
@@ -158,67 +158,7 @@ func (c *Core) wire() error {
 	if err != nil {
 		return err
 	}
-	c.Compiler.Sections, c.Compiler.Functions = c.Plugins.Sections(), c.Plugins.Functions()
-	return nil
-}
-
-// Load reads the files again and swaps what they say as a whole. With problems
-// the set in force stays, and they are kept for Problems.
-func (c *Core) Load(ctx context.Context) error {
-	files := c.config.Files
-	if files == nil && c.config.Dir != "" {
-		files = os.DirFS(c.config.Dir)
-	}
-	set := rules.NewSet(nil)
-	var err error
-	if files != nil {
-		set, err = c.Compiler.Load(files, c.config.Dir)
-	}
-	if err == nil {
-		err = c.Apply(ctx, set)
-	}
-	if err != nil {
-		found := []yamlx.Problem{{File: c.config.Dir, Message: err.Error()}}
-		var list *yamlx.Error
-		if errors.As(err, &list) {
-			found = list.Problems
-		}
-		c.problems.Store(&found)
-		c.refused.Set(float64(len(found)))
-		return fmt.Errorf("load rules: %w", err)
-	}
-	c.problems.Store(nil)
-	c.refused.Set(0)
-	return nil
-}
-
-// Apply puts a set in force: kinds, the sections of plugins, and rules. Where
-// stored states or a plugin refuse it, nothing of it is.
-func (c *Core) Apply(ctx context.Context, set *rules.Set) error {
-	if err := c.Entities.CheckDeclared(ctx, set.Kinds); err != nil {
-		return err
-	}
-	if err := c.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return c.Plugins.Reconcile(ctx, tx, set.Sections)
-	}); err != nil {
-		return err
-	}
-	c.Events.Declare(set.Events)
-	if err := c.Entities.Declare(ctx, set.Kinds); err != nil {
-		return err
-	}
-	for _, w := range set.Warnings {
-		c.Log.Warn("a rule may not do what it is meant to", "file", w.File, "line", w.Line, "rule", w.Rule, "warning", w.Message)
-	}
-	c.Engine.SetRules(set)
-	return nil
-}
-
-// Problems are those of the last load, nil when its rules are in force.
-func (c *Core) Problems() []yamlx.Problem {
-	if p := c.problems.Load(); p != nil {
-		return *p
-	}
+	c.extend()
 	return nil
 }
 
