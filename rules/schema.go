@@ -242,8 +242,10 @@ func (s *schemaMaker) triggers() {
 	for _, p := range s.language.Below("trigger") {
 		name := strings.TrimPrefix(p.Name, "trigger.")
 		schema := s.object(p, s.language.TriggerKeys(name))
+		schema["title"] = name + " trigger"
 		if name == "manual" {
-			schema["properties"].(map[string]any)["manual"].(map[string]any)["const"] = true
+			yes := schema["properties"].(map[string]any)["manual"].(map[string]any)
+			yes["const"], yes["default"] = true, true
 		}
 		if name == "state" {
 			s.values(schema)
@@ -291,6 +293,9 @@ func (s *schemaMaker) conditions() {
 	expression := s.key(Key{Form: formCondition, Doc: "An expression that must be true.", Example: `state("satellite", event.entity.id)?.status == "offline"`})
 	several := []any{expression}
 	for _, p := range s.language.Below("condition") {
+		schema := s.place(p)
+		schema["title"] = strings.TrimPrefix(p.Name, "condition.") + " condition"
+		s.defs[p.Name] = schema
 		several = append(several, ref(p.Name))
 	}
 	s.defs["condition"] = anyOf(several...)
@@ -300,13 +305,19 @@ func (s *schemaMaker) conditions() {
 func (s *schemaMaker) steps() {
 	var all []any
 	for _, p := range s.language.Below("step") {
-		s.defs[p.Name] = s.object(p, s.language.StepKeys(strings.TrimPrefix(p.Name, "step.")))
+		name := strings.TrimPrefix(p.Name, "step.")
+		schema := s.object(p, s.language.StepKeys(name))
+		schema["title"] = name + " step"
+		s.defs[p.Name] = schema
 		all = append(all, ref(p.Name))
 	}
 	for _, a := range s.Actions.List() {
 		name := "step." + a.Name
 		schema := s.object(Place{Doc: a.Doc}, s.language.actionKeys())
-		config := orTemplate(configSchema(a.Config, false))
+		schema["title"] = a.Name + " step"
+		filled := configSchema(a.Config, false)
+		filled["title"] = a.Name
+		config := orTemplate(filled)
 		config["description"] = a.Doc
 		schema["properties"].(map[string]any)[a.Name] = config
 		schema["required"] = []any{a.Name}
@@ -342,8 +353,11 @@ func (s *schemaMaker) updates() {
 		several = append(several, schema)
 	}
 	declared := s.place(place)
-	several = append(several, declared)
-	s.defs["update"] = anyOf(several...)
+	if several == nil {
+		s.defs["update"] = declared
+		return
+	}
+	s.defs["update"] = anyOf(append(several, declared)...)
 }
 
 // configSchema is a shape as it stands in a rule: every value but the first may
