@@ -267,18 +267,18 @@ var triggerPlaces = []Place{
 	{
 		Name: "trigger.numeric", Doc: "Fires when a number crosses into a range. A value equal to a bound is outside. It fires again after the value has left the range.",
 		Keys: []Key{
-			{Name: "numeric", Form: formNumberField, Required: true, Doc: "The field to watch. Its values are numbers.", Example: "disk.used_percent"},
-			{Name: "above", Form: formDecimal, Doc: "The range begins above this.", Example: 90},
-			{Name: "below", Form: formDecimal, Doc: "The range ends below this.", Example: 10},
+			{Name: "numeric", Form: formNumberField, Required: true, Doc: "The field to watch. Its values are numbers.", Example: "backup.size_mb"},
+			{Name: "above", Form: formDecimal, Doc: "The range begins above this.", Example: 900},
+			{Name: "below", Form: formDecimal, Doc: "The range ends below this.", Example: 100},
 			{
-				Name: "reset", Form: formDecimal, Example: 80,
+				Name: "reset", Form: formDecimal, Example: 800,
 				Doc: "Fire again only after the value has been at this, or further outside. It keeps a value that swings around a bound from firing each time. It goes with above or below, not with both.",
 			},
 			withDoc(holdKey, "Fire only when the value has stayed in the range all that time. It survives restarts. It may be a template that gives a duration."),
 			entityKey,
 		},
 		AnyOf:   []string{"above", "below"},
-		Example: "numeric: disk.used_percent\nabove: 90\nreset: 80\nfor: 10m",
+		Example: "numeric: backup.size_mb\nabove: 900\nreset: 800\nfor: 10m",
 	},
 	{
 		Name: "trigger.becomes", Doc: "Fires when an expression over one entity turns from false to true.",

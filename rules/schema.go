@@ -24,7 +24,7 @@ func (c *Compiler) Schema() map[string]any {
 	for _, section := range sections {
 		section.(map[string]any)["type"] = []any{"array", "null"} // one may be empty
 	}
-	maps.Copy(sections, c.sections())
+	maps.Copy(sections, c.pluginSections())
 	s.names()
 	s.triggers()
 	s.steps()
@@ -41,8 +41,8 @@ func (c *Compiler) Schema() map[string]any {
 	return file
 }
 
-// sections are the schemas of the sections that plugins bring, by name.
-func (c *Compiler) sections() map[string]any { return nil }
+// pluginSections are the schemas of the sections that plugins bring, by name.
+func (c *Compiler) pluginSections() map[string]any { return nil }
 
 // schemaMaker makes one schema.
 type schemaMaker struct {
@@ -412,16 +412,16 @@ func (s *schemaMaker) names() {
 	var events, fields, numbers, kinds, known []any
 	var plugins []string // kinds, for patterns
 	for _, e := range s.Events.Events() {
-		events = append(events, constant(e.Name, e.Doc+payloadText(e)))
+		events = append(events, named(e.Name, e.Doc+payloadText(e)))
 		if !strings.HasPrefix(e.Name, triggers.CustomPrefix) {
 			known = append(known, e.Name)
 		}
 	}
 	for _, k := range s.Events.Kinds() {
 		plugins = append(plugins, regexp.QuoteMeta(k.Name))
-		kinds = append(kinds, constant(k.Name, k.Doc))
+		kinds = append(kinds, named(k.Name, k.Doc))
 		for _, f := range recordedFields(k) {
-			one := constant(k.Name+"."+f.Name, fieldText(f.Name, f.Shape, f.Doc))
+			one := named(k.Name+"."+f.Name, fieldText(f.Name, f.Shape, f.Doc))
 			fields = append(fields, one)
 			if f.Shape.Type == shape.Number || f.Shape.Type == shape.Integer || f.Shape.Type == shape.Any {
 				numbers = append(numbers, one)
@@ -447,7 +447,7 @@ func (s *schemaMaker) names() {
 	s.defs["kept-kind-name"] = others(kindPattern, "$")
 }
 
-func constant(value, doc string) map[string]any {
+func named(value, doc string) map[string]any {
 	return map[string]any{"const": value, "description": strings.TrimSpace(doc)}
 }
 
