@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"internal/httpapi", "internal/web", "internal/sim"},
 	{"internal/app"},
 	{"plugins/host", "engine/enginetest"},
-	{"internal/demo", "internal/bench"},
+	{"internal/demo", "internal/bench", "internal/reference"},
 	{"cmd/flightrules"},
 }
 
