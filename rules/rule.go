@@ -9,6 +9,8 @@ package rules
 import (
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/shape"
@@ -174,9 +176,9 @@ func (s *Schedule) From(loaded time.Time) triggers.Schedule {
 // Webhook fires for each delivery to /hooks/NAME.
 type Webhook struct {
 	Name    string
-	Secret  string   // of the signature: a text or ${{ secrets.NAME }}; "": a token is wanted
-	Methods []string // upper case
-	Schema  any      // a JSON Schema of the body; nil: any body
+	Secret  string             // of the signature: a text or ${{ secrets.NAME }}; "": a token is wanted
+	Methods []string           // upper case
+	Schema  *jsonschema.Schema // of the body; nil: any body
 }
 
 // Manual declares the inputs of a run by hand.
