@@ -48,6 +48,14 @@ type Config struct {
 	// an ID that is there already is left as it is and comes back with created
 	// false.
 	Emit func(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error)
+	// Pause, Resume, RunByHand, Silence and Unsilence are those of the engine.
+	Pause     func(ctx context.Context, rule, reason string) (journal.RuleState, error)
+	Resume    func(ctx context.Context, rule string) (journal.RuleState, error)
+	RunByHand func(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error)
+	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
+	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
+	// Secret is what ${{ secrets.NAME }} stands for.
+	Secret func(name string) (string, error)
 
 	Ready      []Check          // for /readyz
 	Operations []func(huma.API) // of plugins
@@ -142,6 +150,8 @@ func (s *Server) operations() {
 	s.decisionOperations()
 	s.runOperations()
 	s.ruleOperations()
+	s.ruleWrites()
+	s.silenceOperations()
 	s.catalogueOperations()
 	s.tokenOperations()
 }
