@@ -1,10 +1,10 @@
 // Package httpapi is the HTTP side of the engine: the API with its OpenAPI
-// document, access by bearer tokens, the audit table, and what machines ask
+// document, inbound webhooks, access by bearer tokens, the audit table, and what machines ask
 // about health.
 //
 // Every operation, those of plugins included, passes the same gates in the
 // same order: who is it, note the write, may they. Nothing but /healthz answers
-// without a token.
+// without a token or, where a webhook has a secret, a signature.
 package httpapi
 
 import (
@@ -160,6 +160,7 @@ func (s *Server) operations() {
 func (s *Server) pages() {
 	s.mux.HandleFunc("GET /openapi.json", s.guard(plugins.Viewer, s.openapi()))
 	s.mux.HandleFunc("GET /docs", s.guard(plugins.Viewer, s.docs()))
+	s.mux.HandleFunc("/hooks/{name}", s.contain(s.hook))
 	if s.Registry != nil {
 		metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelError)})
 		s.mux.HandleFunc("GET /metrics", s.guard(plugins.Viewer, metrics.ServeHTTP))
