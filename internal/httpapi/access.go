@@ -19,6 +19,9 @@ import (
 // one that a plugin would write by mistake.
 const anyone plugins.Role = "\x00anyone"
 
+// Hook is the role of a token that may deliver to webhooks and do nothing else.
+const Hook plugins.Role = "hook"
+
 // ranks order the roles; what is not here ranks below all.
 var ranks = map[plugins.Role]int{plugins.Viewer: 1, plugins.Operator: 2, plugins.Admin: 3}
 
@@ -92,9 +95,8 @@ func (s *Server) admit(ctx context.Context, header, remote string) (Token, *Prob
 			return Token{}, unexpected(ctx, http.StatusServiceUnavailable, err)
 		}
 	}
-	if wait := s.refusals.Take(s.Now(), refusal.Address(remote)); wait > 0 {
-		return Token{}, newProblem(http.StatusTooManyRequests, "", "too many requests without a valid token came from this address").
-			with("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+	if p := s.stranger(remote); p != nil {
+		return Token{}, p
 	}
 	s.Log.Warn("a request without a valid token was refused", "remote", remote, "token", header != "")
 	if header == "" {
@@ -103,6 +105,17 @@ func (s *Server) admit(ctx context.Context, header, remote string) (Token, *Prob
 	}
 	return Token{}, newProblem(http.StatusUnauthorized, "", ErrUnauthenticated.Error()).
 		with("WWW-Authenticate", `Bearer realm="flightrules", error="invalid_token"`)
+}
+
+// stranger counts a failure to authenticate; the problem is for an address that
+// has failed too often.
+func (s *Server) stranger(remote string) *Problem {
+	wait := s.refusals.Take(s.Now(), refusal.Address(remote))
+	if wait == 0 {
+		return nil
+	}
+	return newProblem(http.StatusTooManyRequests, "", "too many requests without a valid token or signature came from this address").
+		with("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 }
 
 func forbidden(has, want plugins.Role) *Problem {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flightrules/flightrules/internal/dbtest"
+	"github.com/flightrules/flightrules/internal/httpapi"
 	"github.com/flightrules/flightrules/plugins"
 )
 
@@ -39,6 +40,13 @@ var allowed = map[string]plugins.Role{
 	"GET /api/v1/rules":                            plugins.Viewer,
 	"GET /api/v1/rules/{id}":                       plugins.Viewer,
 	"POST /api/v1/rules/validate":                  plugins.Viewer,
+	"POST /api/v1/rules/{id}/pause":                plugins.Operator,
+	"POST /api/v1/rules/{id}/resume":               plugins.Operator,
+	"POST /api/v1/rules/{id}/run":                  plugins.Operator,
+	"GET /api/v1/silences":                         plugins.Viewer,
+	"POST /api/v1/silences":                        plugins.Operator,
+	"GET /api/v1/silences/{id}":                    plugins.Viewer,
+	"DELETE /api/v1/silences/{id}":                 plugins.Operator,
 	"GET /api/v1/triggers":                         plugins.Viewer,
 	"GET /api/v1/actions":                          plugins.Viewer,
 	"GET /api/v1/tokens":                           plugins.Admin,
@@ -103,6 +111,9 @@ func TestEveryOperationIsForItsRole(t *testing.T) {
 					t.Errorf("%s without a token: status %d, want 401", operation, got)
 				case !reached && caller != anyone && got != http.StatusForbidden:
 					t.Errorf("%s as %s: status %d, want 403", operation, caller, got)
+				}
+				if got := f.as(httpapi.Hook, method, target, "{}").Code; least != anyone && got != http.StatusForbidden {
+					t.Errorf("%s as hook: status %d, want 403", operation, got)
 				}
 				f.pass(time.Minute) // so that nobody is told to wait
 			}

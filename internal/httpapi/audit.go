@@ -37,14 +37,8 @@ func (s *Server) audit(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	url := ctx.URL()
-	row := auditRow{
-		Actor: entities.CauseOf(ctx.Context()).Actor, Method: ctx.Method(), Path: url.EscapedPath(), Remote: ctx.RemoteAddr(), At: db.At(s.Now()),
-	}
-	row.Path = row.Path[:min(len(row.Path), maxPath)]
-	if err := s.DB.Write(ctx.Context(), func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(&row).ExcludeColumn("seq").Returning("seq").Exec(ctx)
-		return err
-	}); err != nil {
+	row, err := s.note(ctx.Context(), ctx.Method(), url.EscapedPath(), ctx.RemoteAddr())
+	if err != nil {
 		refuse(ctx, unexpected(ctx.Context(), http.StatusServiceUnavailable, err))
 		return
 	}
@@ -52,6 +46,18 @@ func (s *Server) audit(ctx huma.Context, next func(huma.Context)) {
 	defer func() { s.outcome(ctx.Context(), row) }()
 	next(ctx)
 	row.Status = ctx.Status()
+}
+
+// note writes down that a write is about to be made, by the actor of ctx.
+func (s *Server) note(ctx context.Context, method, path, remote string) (auditRow, error) {
+	row := auditRow{
+		Actor: entities.CauseOf(ctx).Actor, Method: method, Path: path[:min(len(path), maxPath)], Remote: remote, At: db.At(s.Now()),
+	}
+	err := s.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&row).ExcludeColumn("seq").Returning("seq").Exec(ctx)
+		return err
+	})
+	return row, err
 }
 
 // outcome completes the note. The client's going away must not keep it from

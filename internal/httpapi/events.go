@@ -65,6 +65,7 @@ type postEvent struct {
 		Name    string          `json:"name" maxLength:"200" example:"custom.deployed" doc:"It begins with custom."`
 		Entity  *entityRef      `json:"entity,omitempty" doc:"The entity that it is about."`
 		Payload json.RawMessage `json:"payload,omitempty" doc:"Any JSON."`
+		At      time.Time       `json:"at,omitempty" doc:"When it happened, if not now. It is not in the future."`
 	}
 }
 
@@ -103,9 +104,13 @@ func (s *Server) listEvents(ctx context.Context, in *listEvents) (*reply[page[ev
 }
 
 func (s *Server) postEvent(ctx context.Context, in *postEvent) (*postedEvent, error) {
-	e := engine.Emitted{ID: in.Body.ID, Name: in.Body.Name}
+	e := engine.Emitted{ID: in.Body.ID, Name: in.Body.Name, At: in.Body.At}
 	if err := customName(e.Name); err != nil {
 		return nil, err
+	}
+	if e.At.After(s.Now()) {
+		return nil, newProblem(http.StatusUnprocessableEntity, "invalid_event", "validation failed",
+			Detail{Location: "body.at", Message: "an event does not happen in the future"})
 	}
 	if ref := in.Body.Entity; ref != nil {
 		e.Kind, e.EntityID = ref.Kind, ref.ID

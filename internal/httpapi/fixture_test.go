@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
@@ -83,7 +82,8 @@ type fixture struct {
 	planets *entities.Handle[planet]
 	probes  *entities.Handle[probe]
 	tokens  map[plugins.Role]string
-	down    error // what the check of readiness finds
+	load    func(text string) // puts other rules in force
+	down    error             // what the check of readiness finds
 	refused []yamlx.Problem
 	log     *syncBuffer
 
@@ -108,7 +108,8 @@ func newFixture(t *testing.T, url string) *fixture {
 			"0001_probes.sql": {Data: []byte("CREATE TABLE probes (id TEXT PRIMARY KEY, status TEXT NOT NULL)")},
 		}}))
 
-	registry := entities.NewRegistry(d, f.clock, log, timer.New(d, f.clock, log, nil))
+	timers := timer.New(d, f.clock, log, nil)
+	registry := entities.NewRegistry(d, f.clock, log, timers)
 	events, actions := triggers.NewCatalogue(registry), action.NewSet()
 	f.planets, err = entities.Define(registry, entities.Spec[planet]{Name: "planet", Doc: "A planet."})
 	f.no(err)
@@ -122,16 +123,35 @@ func newFixture(t *testing.T, url string) *fixture {
 		Run: func(context.Context, action.Call, pingConfig) (pingOutput, error) { return pingOutput{}, nil },
 	}))
 	compiler := &rules.Compiler{Events: events, Actions: actions}
-	set, err := compiler.Load(fstest.MapFS{"orbit.yaml": {Data: []byte(orbit)}}, "rules")
-	f.no(err)
+
+	e := engine.New(engine.Options{
+		DB: d, Entities: registry, Events: events, Timers: timers, Compiler: compiler, Now: f.clock, Log: log, Node: "test",
+	})
+	f.load = func(text string) {
+		set, err := compiler.Load(fstest.MapFS{"orbit.yaml": {Data: []byte(text)}}, "rules")
+		f.no(err)
+		e.SetRules(set)
+	}
+	f.load(orbit)
 
 	f.server = httpapi.New(httpapi.Config{
 		DB: d, Entities: registry, Events: events, Actions: actions, Compiler: compiler,
-		Rules:        func() *rules.Set { return set },
+		Rules:        e.Rules,
 		LoadProblems: func() []yamlx.Problem { return f.refused },
-		Emit:         f.emit,
-		Ready:        []httpapi.Check{{Name: "database", Run: func(context.Context) error { return f.down }}},
-		Operations:   []func(huma.API){pluginOperations},
+		Emit:         e.Emit,
+		Pause:        e.Pause,
+		Resume:       e.Resume,
+		RunByHand:    e.RunByHand,
+		Silence:      e.Silence,
+		Unsilence:    e.Unsilence,
+		Secret: func(name string) (string, error) {
+			if name != "HUB" {
+				return "", errors.New("there is no such secret")
+			}
+			return hubSecret, nil
+		},
+		Ready:      []httpapi.Check{{Name: "database", Run: func(context.Context) error { return f.down }}},
+		Operations: []func(huma.API){pluginOperations},
 		Mounts: []plugins.Mount{
 			{Pattern: "GET /mounted", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "mounted") })},
 			{Pattern: "GET /mounted/broken", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken mount") })},
@@ -139,12 +159,15 @@ func newFixture(t *testing.T, url string) *fixture {
 		Version: "1.2.3", Now: f.clock, Log: log, Registry: prometheus.NewRegistry(),
 	})
 	f.handler = f.server.Handler()
-	for _, role := range []plugins.Role{plugins.Viewer, plugins.Operator, plugins.Admin} {
+	for _, role := range []plugins.Role{plugins.Viewer, plugins.Operator, plugins.Admin, httpapi.Hook} {
 		f.tokens[role], _, err = f.server.Tokens().Create(t.Context(), string(role), role, time.Time{})
 		f.no(err)
 	}
 	return f
 }
+
+// hubSecret is the secret HUB.
+const hubSecret = "it is a secret to everybody"
 
 // orbit is the rule file of every fixture.
 const orbit = `rules:
@@ -204,27 +227,6 @@ func pluginOperations(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "panic", Method: http.MethodPost, Path: "/api/v1/panic", Metadata: map[string]any{plugins.RoleKey: plugins.Viewer},
 	}, func(context.Context, *struct{}) (*struct{}, error) { panic("the secret is 43") })
-}
-
-// emit keeps an event as the engine would, without routing it.
-func (f *fixture) emit(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error) {
-	if e.ID == "" {
-		e.ID = uuid.NewString()
-	}
-	err = f.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		event, err = journal.EventByID(ctx, tx, e.ID)
-		if !errors.Is(err, journal.ErrNotFound) {
-			return err
-		}
-		event = journal.Event{
-			ID: e.ID, Name: e.Name, Kind: e.Kind, EntityID: e.EntityID, Payload: db.JSON(e.Payload),
-			Actor: entities.CauseOf(ctx).Actor, At: db.At(f.clock()),
-		}
-		created = true
-		_, err = tx.NewInsert().Model(&event).ExcludeColumn("seq").Returning("seq").Exec(ctx)
-		return err
-	})
-	return event, created, err
 }
 
 func (f *fixture) clock() time.Time {

@@ -41,7 +41,7 @@ func TestPaging(t *testing.T) {
 			{"/api/v1/decisions?outcome=blocked", "event_id", falling},
 			{"/api/v1/rules/r/decisions?outcome=started", "event_id", falling},
 			{"/api/v1/runs?status=queued", "id", falling},
-			{"/api/v1/tokens?x=", "name", append(falling, "admin", "operator", "viewer")},
+			{"/api/v1/tokens?x=", "name", append(falling, "hook", "admin", "operator", "viewer")},
 		} {
 			t.Run(c.target+" comes page by page, each thing once", func(t *testing.T) {
 				got, pages := walk(f, c.target, c.field)

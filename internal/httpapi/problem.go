@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/shape"
@@ -134,14 +135,18 @@ func known(err error) *Problem {
 	switch {
 	case errors.Is(err, entities.ErrUnknownKind):
 		return newProblem(http.StatusNotFound, "unknown_kind", err.Error())
-	case errors.Is(err, entities.ErrNotFound), errors.Is(err, journal.ErrNotFound), errors.Is(err, ErrNoToken):
+	case errors.Is(err, entities.ErrNotFound), errors.Is(err, journal.ErrNotFound), errors.Is(err, ErrNoToken), errors.Is(err, engine.ErrNoRule):
 		return newProblem(http.StatusNotFound, "", err.Error())
 	case errors.Is(err, entities.ErrVersion):
 		return newProblem(http.StatusPreconditionFailed, "version_mismatch", err.Error(), Detail{Location: "header.If-Match", Message: err.Error()})
 	case errors.Is(err, entities.ErrNotKept):
 		return newProblem(http.StatusConflict, "not_kept", err.Error())
 	case errors.Is(err, entities.ErrInvalid):
-		return newProblem(http.StatusUnprocessableEntity, "invalid_state", err.Error(), mismatches(err)...)
+		return newProblem(http.StatusUnprocessableEntity, "invalid_state", err.Error(), mismatches(err, "body")...)
+	case errors.Is(err, engine.ErrInputs):
+		return newProblem(http.StatusUnprocessableEntity, "invalid_inputs", err.Error(), mismatches(err, "body.inputs")...)
+	case errors.Is(err, engine.ErrSilence):
+		return newProblem(http.StatusUnprocessableEntity, "invalid_silence", err.Error())
 	case errors.Is(err, triggers.ErrUnknownEvent):
 		return newProblem(http.StatusUnprocessableEntity, "unknown_event", err.Error(), Detail{Location: "body.name", Message: err.Error()})
 	case errors.Is(err, ErrNameTaken):
@@ -152,11 +157,11 @@ func known(err error) *Problem {
 	return nil
 }
 
-// mismatches are the places in a body that do not fit the form of its kind.
-func mismatches(err error) []Detail {
+// mismatches are the places below one that do not fit a form.
+func mismatches(err error, below string) []Detail {
 	mismatch, ok := errors.AsType[*shape.Mismatch](err)
 	if !ok {
-		return []Detail{{Location: "body", Message: err.Error()}}
+		return []Detail{{Location: below, Message: err.Error()}}
 	}
 	var list []Detail
 	for _, one := range mismatch.Problems {
@@ -164,7 +169,7 @@ func mismatches(err error) []Detail {
 		if !ok {
 			place, message = "", one
 		}
-		list = append(list, Detail{Location: strings.TrimSuffix("body."+place, "."), Message: message})
+		list = append(list, Detail{Location: strings.TrimSuffix(below+"."+place, "."), Message: message})
 	}
 	return list
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/rules"
@@ -26,6 +28,21 @@ type Rule struct {
 	File        string     `json:"file"`
 	Line        int        `json:"line"`
 	Triggers    []trigger  `json:"triggers" nullable:"false"`
+	Paused      *paused    `json:"paused" doc:"Why its matches are dropped; null: they are not."`
+}
+
+type paused struct {
+	At      time.Time `json:"at"`
+	By      string    `json:"by"`
+	Reason  string    `json:"reason"`
+	Tripped bool      `json:"tripped" doc:"The engine paused it, as it started too many runs. It cannot be run by hand either."`
+}
+
+func showPaused(s journal.RuleState) *paused {
+	if !s.Paused() {
+		return nil
+	}
+	return &paused{At: s.PausedAt.Time, By: s.PausedBy, Reason: s.Reason, Tripped: s.Tripped}
 }
 
 type trigger struct {
@@ -63,12 +80,16 @@ type validateRules struct {
 func (s *Server) ruleOperations() {
 	huma.Register(s.api, operation("list-rules", http.MethodGet, "/api/v1/rules", plugins.Viewer, "The rules in force, by id"), s.listRules)
 	huma.Register(s.api, operation("get-rule", http.MethodGet, "/api/v1/rules/{id}", plugins.Viewer, "One rule with its YAML"),
-		func(_ context.Context, in *rulePath) (*reply[ruleSource], error) {
+		func(ctx context.Context, in *rulePath) (*reply[ruleSource], error) {
 			r := s.Rules().Rule(in.ID)
 			if r == nil {
 				return nil, newProblem(http.StatusNotFound, "", "no rule in force has the id "+in.ID)
 			}
-			return &reply[ruleSource]{ruleSource{showRule(r), r.Source}}, nil
+			states, err := journal.RuleStates(ctx, s.DB.Read(), false)
+			if err != nil {
+				return nil, err
+			}
+			return &reply[ruleSource]{ruleSource{showRule(r, states[r.ID]), r.Source}}, nil
 		})
 	huma.Register(s.api, operation("validate-rules", http.MethodPost, "/api/v1/rules/validate", plugins.Viewer, "Check a file of rules by itself, without loading it"),
 		func(_ context.Context, in *validateRules) (*reply[checked], error) {
@@ -85,11 +106,16 @@ func (s *Server) ruleOperations() {
 		})
 }
 
-func (s *Server) listRules(_ context.Context, in *Paging) (*reply[ruleList], error) {
+func (s *Server) listRules(ctx context.Context, in *Paging) (*reply[ruleList], error) {
 	list := slices.Clone(s.Rules().Rules)
 	slices.SortFunc(list, func(a, b *rules.Rule) int { return cmp.Compare(a.ID, b.ID) })
 	list = slices.DeleteFunc(list, func(r *rules.Rule) bool { return r.ID <= in.After })
-	part := pageOf(*in, list, showRule, func(r *rules.Rule) string { return r.ID })
+	states, err := journal.RuleStates(ctx, s.DB.Read(), false)
+	if err != nil {
+		return nil, err
+	}
+	show := func(r *rules.Rule) Rule { return showRule(r, states[r.ID]) }
+	part := pageOf(*in, list, show, func(r *rules.Rule) string { return r.ID })
 	out := ruleList{Items: part.Items, Next: part.Next}
 	if s.LoadProblems != nil {
 		out.Problems = s.LoadProblems()
@@ -97,10 +123,11 @@ func (s *Server) listRules(_ context.Context, in *Paging) (*reply[ruleList], err
 	return &reply[ruleList]{out}, nil
 }
 
-func showRule(r *rules.Rule) Rule {
+func showRule(r *rules.Rule, state journal.RuleState) Rule {
 	out := Rule{
 		ID: r.ID, Name: r.Name, Description: r.Description, Tags: append([]string{}, r.Tags...), Enabled: r.Enabled, Mode: r.Mode,
 		Version: r.Version, File: r.File, Line: r.Line, Triggers: []trigger{},
+		Paused: showPaused(state),
 	}
 	for i := range r.Triggers {
 		t := &r.Triggers[i]

@@ -1,10 +1,10 @@
 // Package httpapi is the HTTP side of the engine: the API with its OpenAPI
-// document, access by bearer tokens, the audit table, and what machines ask
+// document, inbound webhooks, access by bearer tokens, the audit table, and what machines ask
 // about health.
 //
 // Every operation, those of plugins included, passes the same gates in the
 // same order: who is it, note the write, may they. Nothing but /healthz answers
-// without a token.
+// without a token or, where a webhook has a secret, a signature.
 package httpapi
 
 import (
@@ -48,6 +48,14 @@ type Config struct {
 	// an ID that is there already is left as it is and comes back with created
 	// false.
 	Emit func(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error)
+	// Pause, Resume, RunByHand, Silence and Unsilence are those of the engine.
+	Pause     func(ctx context.Context, rule, reason string) (journal.RuleState, error)
+	Resume    func(ctx context.Context, rule string) (journal.RuleState, error)
+	RunByHand func(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error)
+	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
+	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
+	// Secret is what ${{ secrets.NAME }} stands for.
+	Secret func(name string) (string, error)
 
 	Ready      []Check          // for /readyz
 	Operations []func(huma.API) // of plugins
@@ -142,6 +150,8 @@ func (s *Server) operations() {
 	s.decisionOperations()
 	s.runOperations()
 	s.ruleOperations()
+	s.ruleWrites()
+	s.silenceOperations()
 	s.catalogueOperations()
 	s.tokenOperations()
 }
@@ -150,6 +160,7 @@ func (s *Server) operations() {
 func (s *Server) pages() {
 	s.mux.HandleFunc("GET /openapi.json", s.guard(plugins.Viewer, s.openapi()))
 	s.mux.HandleFunc("GET /docs", s.guard(plugins.Viewer, s.docs()))
+	s.mux.HandleFunc("/hooks/{name}", s.contain(s.hook))
 	if s.Registry != nil {
 		metrics := promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelError)})
 		s.mux.HandleFunc("GET /metrics", s.guard(plugins.Viewer, metrics.ServeHTTP))

@@ -38,7 +38,7 @@ type newToken struct {
 type postToken struct {
 	Body struct {
 		Name      string       `json:"name" example:"deploy" doc:"What histories call the caller by."`
-		Role      plugins.Role `json:"role" enum:"viewer,operator,admin"`
+		Role      plugins.Role `json:"role" enum:"viewer,operator,admin,hook"`
 		ExpiresAt time.Time    `json:"expires_at,omitempty" doc:"When it ends; never, unless given."`
 	}
 }

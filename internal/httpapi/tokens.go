@@ -88,8 +88,8 @@ func (t *Tokens) Create(ctx context.Context, name string, role plugins.Role, exp
 	switch {
 	case !tokenName.MatchString(name):
 		return "", Token{}, fmt.Errorf("%w: bad name %q: write up to 63 lower case letters, digits, dots, dashes and underscores", ErrBadToken, name)
-	case ranks[role] == 0:
-		return "", Token{}, fmt.Errorf("%w: unknown role %q: it is viewer, operator or admin", ErrBadToken, role)
+	case ranks[role] == 0 && role != Hook:
+		return "", Token{}, fmt.Errorf("%w: unknown role %q: it is viewer, operator, admin or hook", ErrBadToken, role)
 	case !expires.IsZero() && !expires.After(t.now()):
 		return "", Token{}, fmt.Errorf("%w: its end, %s, is in the past", ErrBadToken, expires.UTC().Format(time.RFC3339))
 	}

@@ -184,12 +184,20 @@ func TestEvents(t *testing.T) {
 			}
 		})
 
+		t.Run("an event may have happened earlier", func(t *testing.T) {
+			a := post(`{"name":"custom.x","at":"2026-11-24T04:00:00+01:00"}`).want(201)
+			if !strings.Contains(a.Body.String(), `"at":"2026-11-24T03:00:00Z"`) {
+				t.Errorf("event %s", a.Body)
+			}
+		})
+
 		before := count()
 		for _, c := range []struct{ name, body, code, location string }{
 			{"the events of plugins are theirs", `{"name":"probe.lost"}`, "invalid_event", "body.name"},
 			{"a name has a form", `{"name":"custom.Deployed!"}`, "invalid_event", "body.name"},
 			{"a name is wanted", `{"payload":1}`, "unprocessable_entity", "body"},
 			{"an unknown member is a mistake", `{"name":"custom.x","paylod":1}`, "unprocessable_entity", "body.paylod"},
+			{"nothing happens in the future", `{"name":"custom.x","at":"2026-11-24T06:00:00Z"}`, "invalid_event", "body.at"},
 			{"an id is printable", `{"name":"custom.x","id":"a\u0000"}`, "unprocessable_entity", "body.id"},
 			{"an entity's id too", `{"name":"custom.x","entity":{"kind":"planet","id":"\u0000"}}`, "unprocessable_entity", "body.entity.id"},
 			{"the entity's kind is one that there is", `{"name":"custom.x","entity":{"kind":"comet","id":"1"}}`, "unknown_kind", "body.entity.kind"},
