@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.SetFlagErrorFunc(misused)
-	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), satelliteCommand(), benchCommand(), versionCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), satelliteCommand(), rulesCommand(), silencesCommand(), silenceCommand(), benchCommand(), versionCommand())
 	return cmd
 }
 
