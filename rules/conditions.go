@@ -185,14 +185,15 @@ func (s *scope) conditionOf(n yamlx.Node) *Condition {
 	}
 	if found == "" {
 		hint := "a condition is an expression, or has one of these keys: " + strings.Join(conditionKeys, ", ")
-		for _, key := range m.Keys() {
-			if close := yamlx.Suggest(key, conditionKeys); close != "" {
-				hint = close
-			}
-			s.ps.Add(m.KeyNode(key), fmt.Sprintf("unknown condition %q", key), hint)
+		keys := m.Keys()
+		if len(keys) == 0 {
+			s.ps.Add(n, "an empty condition", hint)
 			return nil
 		}
-		s.ps.Add(n, "an empty condition", hint)
+		if close := yamlx.Suggest(keys[0], conditionKeys); close != "" {
+			hint = close
+		}
+		s.ps.Add(m.KeyNode(keys[0]), fmt.Sprintf("unknown condition %q", keys[0]), hint)
 		return nil
 	}
 	m.Done(s.ps)

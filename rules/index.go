@@ -155,8 +155,30 @@ func fieldsOf(t triggers.Trigger) (fields []string, few bool) {
 		return []string{t.Field}, true
 	case triggers.OnNumber:
 		return []string{t.Field}, true
+	case triggers.OnBecoming:
+		return fieldsRead(t.Expr)
 	}
 	return nil, false
+}
+
+// fieldsRead are the fields of the state that an expression over an entity
+// reads.
+func fieldsRead(program *expression.Program) (fields []string, few bool) {
+	paths, whole := program.Members("entity")
+	if whole {
+		return nil, false
+	}
+	for _, path := range paths {
+		name, ok := strings.CutPrefix(path, "state.")
+		if !ok {
+			return nil, false // the id too may make it true as the entity comes
+		}
+		field, _, _ := strings.Cut(name, ".")
+		if !slices.Contains(fields, field) {
+			fields = append(fields, field)
+		}
+	}
+	return fields, len(fields) > 0
 }
 
 // entitiesOf are the ids of the entities that a trigger looks at; nil: all.

@@ -31,7 +31,7 @@ func checkCommand() *cobra.Command {
 			} else if !info.IsDir() {
 				return fmt.Errorf("%s is not a folder", dirs[0])
 			}
-			n, err := app.Check(cmd.Context(), dirs[0])
+			found, err := app.Check(cmd.Context(), dirs[0])
 			var list *yamlx.Error
 			if err != nil && !errors.As(err, &list) {
 				return err
@@ -40,7 +40,7 @@ func checkCommand() *cobra.Command {
 			if list != nil {
 				problems = list.Problems
 			}
-			if err := show(cmd.OutOrStdout(), n, problems); err != nil {
+			if err := show(cmd.OutOrStdout(), found, problems); err != nil {
 				return err
 			}
 			if len(problems) > 0 {
@@ -53,19 +53,25 @@ func checkCommand() *cobra.Command {
 	return cmd
 }
 
-var checkOutputs = map[string]func(w io.Writer, rules int, problems []yamlx.Problem) error{
+var checkOutputs = map[string]func(w io.Writer, found app.Checked, problems []yamlx.Problem) error{
 	"text":   checkText,
 	"json":   checkJSON,
 	"github": checkGitHub,
 }
 
-func checkText(w io.Writer, rules int, problems []yamlx.Problem) error {
+func checkText(w io.Writer, found app.Checked, problems []yamlx.Problem) error {
+	for _, warning := range found.Warnings {
+		warning.Message = "warning: " + warning.Message
+		if _, err := fmt.Fprintln(w, warning); err != nil {
+			return err
+		}
+	}
 	for _, p := range problems {
 		if _, err := fmt.Fprintln(w, p); err != nil {
 			return err
 		}
 	}
-	text := "ok: " + count(rules, "rule")
+	text := "ok: " + count(found.Rules, "rule")
 	if len(problems) > 0 {
 		text = summary(problems)
 	}
@@ -73,24 +79,24 @@ func checkText(w io.Writer, rules int, problems []yamlx.Problem) error {
 	return err
 }
 
-func checkJSON(w io.Writer, _ int, problems []yamlx.Problem) error {
-	if problems == nil {
-		problems = []yamlx.Problem{}
-	}
+func checkJSON(w io.Writer, found app.Checked, problems []yamlx.Problem) error {
+	list := func(some []yamlx.Problem) []yamlx.Problem { return append([]yamlx.Problem{}, some...) }
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(map[string]any{"ok": len(problems) == 0, "problems": problems})
+	return encoder.Encode(map[string]any{"ok": len(problems) == 0, "problems": list(problems), "warnings": list(found.Warnings)})
 }
 
 // checkGitHub prints the commands by which a workflow annotates a change.
-func checkGitHub(w io.Writer, _ int, problems []yamlx.Problem) error {
-	for _, p := range problems {
-		message := p.Message
-		if p.Hint != "" {
-			message += " (" + p.Hint + ")"
-		}
-		if _, err := fmt.Fprintf(w, "::error file=%s,line=%d,col=%d::%s\n", p.File, p.Line, p.Column, githubEscape.Replace(message)); err != nil {
-			return err
+func checkGitHub(w io.Writer, found app.Checked, problems []yamlx.Problem) error {
+	for level, list := range map[string][]yamlx.Problem{"error": problems, "warning": found.Warnings} {
+		for _, p := range list {
+			message := p.Message
+			if p.Hint != "" {
+				message += " (" + p.Hint + ")"
+			}
+			if _, err := fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d::%s\n", level, p.File, p.Line, p.Column, githubEscape.Replace(message)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -50,7 +50,8 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.SetFlagErrorFunc(misused)
-	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), satelliteCommand(), benchCommand(), schemaCommand(), initCommand(), versionCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), initCommand(), schemaCommand(), explainCommand(),
+		rulesCommand(), silencesCommand(), silenceCommand(), satelliteCommand(), benchCommand(), versionCommand())
 	return cmd
 }
 

@@ -218,8 +218,8 @@ func TestWhatIsLoadedTakesEffectAsAWhole(t *testing.T) {
 func TestCheckKnowsKindsAndSections(t *testing.T) {
 	files := fstest.MapFS{"f.yaml": {Data: []byte("probes: [{name: web, port: 80}]\n" + kindBackup + ruleOnBackup)}}
 	n, err := checkFiles(t.Context(), files, "", []plugins.Plugin{&probing{}})
-	if err != nil || n != 1 {
-		t.Errorf("%d rules, %v", n, err)
+	if err != nil || n.Rules != 1 {
+		t.Errorf("%d rules, %v", n.Rules, err)
 	}
 	files["f.yaml"].Data = []byte(kindBackup + strings.Replace(ruleOnBackup, "backup.grown", "backup.gorwn", 1))
 	var problems *yamlx.Error

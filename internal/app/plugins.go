@@ -18,18 +18,24 @@ func Plugins(satellites satellite.Config) []plugins.Plugin {
 	return []plugins.Plugin{httpcall.New(), satellite.New(satellites)}
 }
 
-// Check checks the rules in a folder against those plugins and any others, and
-// says how many there are. Problems are a *yamlx.Error.
-func Check(ctx context.Context, dir string, more ...plugins.Plugin) (n int, err error) {
+// Checked is what was found in files that have no problems.
+type Checked struct {
+	Rules    int
+	Warnings []yamlx.Problem
+}
+
+// Check checks the files in a folder against those plugins and any others.
+// Problems are a *yamlx.Error.
+func Check(ctx context.Context, dir string, more ...plugins.Plugin) (Checked, error) {
 	return checkFiles(ctx, os.DirFS(dir), dir, more)
 }
 
-func checkFiles(ctx context.Context, files fs.FS, dir string, more []plugins.Plugin) (n int, err error) {
+func checkFiles(ctx context.Context, files fs.FS, dir string, more []plugins.Plugin) (found Checked, err error) {
 	// What plugins bring is known once they are registered, and that wants a
 	// database; an empty one that is thrown away will do.
 	scratch, err := os.MkdirTemp("", "flightrules-check-")
 	if err != nil {
-		return 0, err
+		return found, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	core, err := Open(ctx, Config{
@@ -39,9 +45,10 @@ func checkFiles(ctx context.Context, files fs.FS, dir string, more []plugins.Plu
 	if err != nil {
 		var problems *yamlx.Error
 		if errors.As(err, &problems) {
-			return 0, problems
+			return found, problems
 		}
-		return 0, err
+		return found, err
 	}
-	return len(core.Engine.Rules().Rules), core.Close(ctx)
+	set := core.Engine.Rules()
+	return Checked{Rules: len(set.Rules), Warnings: set.Warnings}, core.Close(ctx)
 }

@@ -46,14 +46,24 @@ type Problem struct {
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
+	Errors []struct {
+		Location string `json:"location"`
+		Message  string `json:"message"`
+	} `json:"errors"`
 }
 
 // Error implements error.
 func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return p.Title
+	text := p.Title
+	if p.Detail != "" {
+		text += ": " + p.Detail
 	}
-	return p.Title + ": " + p.Detail
+	for _, e := range p.Errors {
+		if e.Message != p.Detail {
+			text += "\n  " + e.Location + ": " + e.Message
+		}
+	}
+	return text
 }
 
 // Get reads the answer of a GET into out.
@@ -66,7 +76,34 @@ func (c *Client) Post(ctx context.Context, path string, body, out any) error {
 	return c.do(ctx, http.MethodPost, path, body, out)
 }
 
-// do sends a request. What the API refuses is a *Problem.
+// Delete takes something away.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	return c.do(ctx, http.MethodDelete, path, nil, nil)
+}
+
+// List reads a list to its end; the answer is an array.
+func (c *Client) List(ctx context.Context, path string) (json.RawMessage, error) {
+	all, mark := []json.RawMessage{}, "?"
+	if strings.Contains(path, "?") {
+		mark = "&"
+	}
+	for after := ""; ; {
+		var page struct {
+			Items []json.RawMessage `json:"items"`
+			Next  *string           `json:"next"`
+		}
+		if err := c.Get(ctx, path+mark+"limit=1000&after="+url.QueryEscape(after), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == nil {
+			return json.Marshal(all)
+		}
+		after = *page.Next
+	}
+}
+
+// do sends a request, and leaves the answer where there is no out. What the API refuses is a *Problem.
 func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
 	var payload io.Reader = http.NoBody
 	if body != nil {
@@ -93,6 +130,9 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) err
 			refused.Detail = "the answer is no problem document"
 		}
 		return refused
+	}
+	if out == nil {
+		return nil
 	}
 	return json.NewDecoder(res.Body).Decode(out)
 }

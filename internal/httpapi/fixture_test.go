@@ -142,6 +142,7 @@ func newFixture(t *testing.T, url string) *fixture {
 		Pause:        e.Pause,
 		Resume:       e.Resume,
 		RunByHand:    e.RunByHand,
+		Explain:      e.Explain,
 		Silence:      e.Silence,
 		Unsilence:    e.Unsilence,
 		Secret: func(name string) (string, error) {

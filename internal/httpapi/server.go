@@ -54,6 +54,8 @@ type Config struct {
 	RunByHand func(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error)
 	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
 	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
+	// Explain is that of the engine.
+	Explain func(ctx context.Context, rule, event string) (*engine.Explanation, error)
 	// Secret is what ${{ secrets.NAME }} stands for.
 	Secret func(name string) (string, error)
 
@@ -150,6 +152,7 @@ func (s *Server) operations() {
 	s.decisionOperations()
 	s.runOperations()
 	s.ruleOperations()
+	s.explainOperations()
 	s.ruleWrites()
 	s.silenceOperations()
 	s.catalogueOperations()
