@@ -70,7 +70,8 @@ type Trigger struct {
 	Where   *expression.Program // nil: always
 	Enabled bool
 	// Signature names what the trigger waits for, whatever its durations: what
-	// was gathered for it is kept across an edit that leaves it alone.
+	// was gathered for it is kept across an edit that leaves it alone. "" where
+	// nothing is.
 	Signature string
 
 	Hold    Hold

@@ -127,8 +127,16 @@ func (t *triggerParser) trigger(n yamlx.Node) bool {
 		}
 	}
 	m.Done(t.ps)
-	t.Signature = signature(n.Value())
+	if t.gathers() {
+		t.Signature = signature(n.Value())
+	}
 	return t.events != nil
+}
+
+// gathers says whether something is kept for the trigger between events.
+func (t *Trigger) gathers() bool {
+	return t.Count != nil || t.Unless != nil || t.Group != nil || t.All != nil || t.Absent != nil || t.Schedule != nil ||
+		t.Trigger != nil && latches(t.Trigger)
 }
 
 // view is the scope of what the trigger matches.

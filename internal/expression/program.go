@@ -47,6 +47,9 @@ func (e *Env) Compile(src string, want Result) (p *Program, err error) {
 	if err != nil {
 		return nil, translate(err, e, src, nil)
 	}
+	if tooLarge(tree.Node) {
+		return nil, &Error{Message: fmt.Sprintf("the expression has more than %d parts", MaxNodes)}
+	}
 	if _, err := checker.Check(tree, config); err != nil {
 		return nil, translate(err, e, src, tree.Node)
 	}
@@ -93,6 +96,31 @@ func (e *Env) config() *conf.Config {
 	config.Functions["duration"] = parse
 	e.shared = config
 	return config
+}
+
+// tooLarge counts the parts of a tree as everything that walks it meets them: the parser lets two branches of a ?: share
+// one, so that a short text may stand for a tree that grows with the power of its depth.
+func tooLarge(root ast.Node) (yes bool) {
+	enough := new(int)
+	defer func() {
+		if p := recover(); p == enough {
+			yes = true
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	ast.Walk(&root, counter{enough})
+	return false
+}
+
+// counter ends a walk by a panic with n when there are too many parts.
+type counter struct{ n *int }
+
+// Visit counts.
+func (c counter) Visit(*ast.Node) {
+	if *c.n++; *c.n > MaxNodes {
+		panic(c.n)
+	}
 }
 
 func checkSource(src string) error {
