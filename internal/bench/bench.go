@@ -19,8 +19,8 @@ import (
 type Options struct {
 	// Works are the names of what to measure; nil: all of Works.
 	Works []string
-	// DB is the URL of an empty PostgreSQL database; with it, mutate is
-	// measured there too. "": on SQLite alone.
+	// DB is the URL of an empty PostgreSQL database; with it, mutate and decide
+	// are measured there too. "": on SQLite alone.
 	DB string
 	// Dir is where files of SQLite are put while they are needed; "": a folder
 	// of the system for temporary files. What is measured is the disk under it.
@@ -31,7 +31,8 @@ type Options struct {
 
 	// Length is how long each measurement takes; zero: 5 s.
 	Length time.Duration
-	// Rules are how many rules the large set of match has; zero: 10,000.
+	// Rules are how many rules the large set of match has, and load loads; zero:
+	// 10,000.
 	Rules int
 	// Satellites are how many there are in detect, of which every tenth goes
 	// silent; zero: 10,000.
@@ -80,7 +81,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"mutate", mutate}, {"detect", detect}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"detect", detect}}
 
 // Works are the names of what can be measured.
 func Works() []string {

@@ -12,7 +12,7 @@ import (
 )
 
 // small is so little of everything that it says nothing about speed.
-var small = bench.Options{Length: 50 * time.Millisecond, Rules: 200, Satellites: 100, Threshold: 2 * time.Second}
+var small = bench.Options{Length: 50 * time.Millisecond, Rules: 1500, Satellites: 100, Threshold: 2 * time.Second}
 
 func TestRun(t *testing.T) {
 	t.Run("each work gives its results, complete and with a baseline where there is one", func(t *testing.T) {
@@ -40,8 +40,9 @@ func TestRun(t *testing.T) {
 			}
 		}
 		want := []string{
-			"match/100/all", "match/100/right", "match/200/all", "match/200/right",
-			"mutate/sqlite/1", "mutate/sqlite/64", "mutate/sqlite/256", "mutate/postgres/1", "mutate/postgres/64", "mutate/postgres/256", "detect",
+			"match/100/all", "match/100/right", "match/150/all", "match/150/right", "match/1500/all", "match/1500/right", "load/1500",
+			"mutate/sqlite/1", "mutate/sqlite/64", "mutate/sqlite/256", "mutate/postgres/1", "mutate/postgres/64", "mutate/postgres/256",
+			"decide/sqlite/64", "decide/sqlite/256", "decide/postgres/64", "decide/postgres/256", "detect",
 		}
 		if !slices.Equal(names, want) {
 			t.Errorf("results are %v, want %v", names, want)
@@ -52,7 +53,7 @@ func TestRun(t *testing.T) {
 		o := small
 		o.Works = []string{"match"}
 		results, err := bench.Run(t.Context(), o)
-		if err != nil || len(results) != 4 {
+		if err != nil || len(results) != 6 {
 			t.Errorf("%d results: %v", len(results), err)
 		}
 	})
