@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +18,16 @@ import (
 // matches, counted without the engine, with the decisions: no match is without
 // one, no decision is without a match, what waited has come to an end, and each
 // run has the decision that made it.
+//
+// Each draw is a whole engine: there are few of them unless -rapid.checks asks
+// for more.
 func TestEveryMatchIsAccountedFor(t *testing.T) {
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		defer func() { _ = flag.Set("rapid.checks", checks.DefValue) }()
+		if err := flag.Set("rapid.checks", "20"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		var text strings.Builder
 		text.WriteString("rules:\n")
