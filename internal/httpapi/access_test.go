@@ -40,6 +40,7 @@ var allowed = map[string]plugins.Role{
 	"GET /api/v1/rules":                            plugins.Viewer,
 	"GET /api/v1/rules/{id}":                       plugins.Viewer,
 	"POST /api/v1/rules/validate":                  plugins.Viewer,
+	"GET /api/v1/rules/{id}/explain":               plugins.Viewer,
 	"POST /api/v1/rules/{id}/pause":                plugins.Operator,
 	"POST /api/v1/rules/{id}/resume":               plugins.Operator,
 	"POST /api/v1/rules/{id}/run":                  plugins.Operator,
