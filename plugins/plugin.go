@@ -6,6 +6,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -77,6 +78,8 @@ type Services struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Node     string // name of this node, unique in the cluster and new at each start
+	// Secret is what ${{ secrets.NAME }} stands for now.
+	Secret func(name string) (string, error)
 }
 
 // Host is what one plugin is given, and what it declares itself on.
@@ -123,6 +126,15 @@ func (h *Host) Log() *slog.Logger { return h.log }
 
 // Node is the name of this node, unique in the cluster and new at each start.
 func (h *Host) Node() string { return h.services.Node }
+
+// Secret is what ${{ secrets.NAME }} stands for now; an error when there is no
+// such secret. It is looked up when it is used, and must not be kept or written.
+func (h *Host) Secret(name string) (string, error) {
+	if h.services.Secret == nil {
+		return "", fmt.Errorf("there is no secret %s", name)
+	}
+	return h.services.Secret(name)
+}
 
 // Read is the database for reading outside of transactions.
 func (h *Host) Read() bun.IDB { return h.services.DB.Read() }

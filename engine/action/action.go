@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/flightrules/flightrules/internal/shape"
 )
@@ -31,6 +32,8 @@ type Call struct {
 
 // Spec describes an action whose configuration, after its templates were
 // filled in, is a C and whose result is an O; both are structs in JSON form.
+// Fields of C with the tag secret:"true" may hold ${{ secrets.NAME }}: Run gets
+// the values, and what is written of them is masked.
 type Spec[C, O any] struct {
 	// Name is the key of the step: "http" or, for a plugin, "satellite.exec".
 	Name string
@@ -41,7 +44,41 @@ type Spec[C, O any] struct {
 	// Run does it. It may be run again with the same idempotency key, and must
 	// end soon after ctx does.
 	Run func(ctx context.Context, call Call, config C) (O, error)
+	// Retry is what a step does that says nothing of it: how often it is tried
+	// in all, and the pauses between. The zero value: once.
+	Retry Retry
 }
+
+// Retry is how often something is tried. The pause after the first time is
+// Backoff and doubles from then on, up to MaxBackoff.
+type Retry struct {
+	Attempts   int // in all; 0 and 1: once
+	Backoff    time.Duration
+	MaxBackoff time.Duration
+}
+
+// Pause is how long to wait after so many attempts.
+func (r Retry) Pause(attempts int) time.Duration {
+	pause := r.Backoff
+	for range attempts - 1 {
+		if pause >= r.MaxBackoff/2 {
+			return r.MaxBackoff
+		}
+		pause *= 2
+	}
+	return min(pause, r.MaxBackoff)
+}
+
+// Later is the error of an action that cannot begin now, since what it needs is
+// in use: the run is suspended and the step begins again after that time. It
+// is no attempt, and no failure.
+type Later struct {
+	After  time.Duration
+	Reason string
+}
+
+// Error gives the reason.
+func (l *Later) Error() string { return "not now: " + l.Reason }
 
 // Action is a registered action without its types.
 type Action struct {
@@ -49,6 +86,7 @@ type Action struct {
 	Doc    string
 	Config *shape.Shape
 	Output *shape.Shape
+	Retry  Retry
 	// Check looks at a complete configuration when the rule is loaded.
 	Check func(config any) error
 	// Run does it with the configuration as plain JSON values, and gives the
@@ -80,7 +118,7 @@ func Register[C, O any](s *Set, spec Spec[C, O]) error {
 	if err != nil {
 		return fmt.Errorf("register action %q: output: %w", spec.Name, err)
 	}
-	a := Action{Name: spec.Name, Doc: spec.Doc, Config: config, Output: output}
+	a := Action{Name: spec.Name, Doc: spec.Doc, Config: config, Output: output, Retry: spec.Retry}
 	a.Check = func(config any) error {
 		c, err := as[C](config)
 		if err != nil || spec.Check == nil {

@@ -6,6 +6,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -36,10 +37,13 @@ type Config struct {
 	Node    string // prefix of the node's name; default: the host's name
 	Plugins []plugins.Plugin
 
-	Now    func() time.Time // default: the wall clock
-	Log    *slog.Logger     // default: discard
-	Lease  time.Duration    // see engine.Options
-	Inline bool             // see engine.Options
+	Now func() time.Time // default: the wall clock
+	// Secret is what ${{ secrets.NAME }} stands for; default: the environment's
+	// FLIGHTRULES_SECRET_NAME.
+	Secret func(name string) (string, error)
+	Log    *slog.Logger  // default: discard
+	Lease  time.Duration // see engine.Options
+	Inline bool          // see engine.Options
 
 	Metrics *prometheus.Registry // may be nil
 }
@@ -102,6 +106,9 @@ func assemble(c Config) *Core {
 	if c.Now == nil {
 		c.Now = Clock
 	}
+	if c.Secret == nil {
+		c.Secret = environment
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -153,13 +160,24 @@ func (c *Core) wire() error {
 	var err error
 	c.Plugins, err = plugins.NewSet(plugins.Services{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Actions: c.Actions,
-		Now: c.Now, Log: c.Log, Node: c.Node,
+		Now: c.Now, Log: c.Log, Node: c.Node, Secret: c.config.Secret,
 	}, c.config.Plugins...)
 	if err != nil {
 		return err
 	}
 	c.extend()
 	return nil
+}
+
+// environment is what ${{ secrets.NAME }} stands for where nobody says
+// otherwise.
+func environment(name string) (string, error) {
+	const prefix = "FLIGHTRULES_SECRET_"
+	value := os.Getenv(prefix + name)
+	if value == "" {
+		return "", fmt.Errorf("there is no secret %s: %s%s is not set", name, prefix, name)
+	}
+	return value, nil
 }
 
 // Close closes the plugins and the database.

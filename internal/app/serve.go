@@ -65,7 +65,7 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 		DB: core.DB, Entities: core.Entities, Events: core.Events, Actions: core.Actions, Rules: core.Engine.Rules,
 		Compiler: core.Compiler, LoadProblems: core.Problems, Emit: core.Engine.Emit,
 		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain,
-		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Secret: secret, Ready: core.checks(),
+		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Secret: core.config.Secret, Ready: core.checks(),
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
 		Version: c.Version, Now: core.Now, Log: core.Log, Registry: c.Metrics,
 	})
@@ -99,16 +99,6 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 		c.Started(up)
 	}
 	return group.Wait()
-}
-
-// secret is what ${{ secrets.NAME }} stands for.
-func secret(name string) (string, error) {
-	const prefix = "FLIGHTRULES_SECRET_"
-	value := os.Getenv(prefix + name)
-	if value == "" {
-		return "", fmt.Errorf("%s%s is not set", prefix, name)
-	}
-	return value, nil
 }
 
 // NewMetrics is a registry with the metrics of the process.

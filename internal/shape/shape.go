@@ -40,6 +40,7 @@ type Field struct {
 	Doc      string
 	Required bool // it must be there and not null
 	Reactive bool // a new value is a change; false for what moves all the time, such as the time of the last heartbeat
+	Secret   bool // of a configuration: what it holds, at any depth, may say ${{ secrets.NAME }}
 	Shape    *Shape
 }
 
