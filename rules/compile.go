@@ -48,6 +48,7 @@ type parser struct {
 	special  map[string]triggers.EventType // events of one rule alone: runs by hand
 	webhooks map[string]*Webhook           // the first of each name
 	places   map[string]yamlx.Node         // of the ids of rules
+	later    []func(map[string]*Rule)      // what is checked when all rules are read
 }
 
 func (c *Compiler) parser() *parser {
@@ -93,6 +94,9 @@ func (p *parser) rule(n yamlx.Node, v any) *Rule {
 	r.Enabled = p.boolean(m.Take("enabled"), true)
 	r.Tags = p.texts(m.Take("tags"))
 	per := p.mode(r, m)
+	if retry := m.Take("retry"); !retry.IsZero() {
+		r.Retry = p.retry(retry)
+	}
 
 	known := p.names(plain)
 	variables, conditions := m.Take("variables"), m.Take("conditions")

@@ -2,72 +2,15 @@ package rules
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/flightrules/flightrules/engine/action"
-	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/triggers"
 )
-
-func (s *scope) wait(n yamlx.Node) Do {
-	if !n.IsMap() {
-		return Wait{For: s.moment(n, shape.Duration)}
-	}
-	m, _ := n.Map(s.ps)
-	until := m.Require(s.ps, "until")
-	m.Done(s.ps)
-	return Wait{Until: s.moment(until, shape.Time)}
-}
-
-// moment parses a duration or a time that may be a template.
-func (s *scope) moment(n yamlx.Node, form shape.Type) *expression.Template {
-	switch {
-	case n.IsZero():
-		return nil
-	case form == shape.Duration && !isTemplate(n):
-		if _, ok := n.Duration(s.ps); !ok {
-			return nil
-		}
-	case !isTemplate(n):
-		if !s.literal(n, &shape.Shape{Type: form}) {
-			return nil
-		}
-	}
-	t := s.template(n)
-	if t != nil {
-		s.gives(n, t, &shape.Shape{Type: form})
-	}
-	return t
-}
-
-func (s *scope) choose(m *yamlx.Map, n yamlx.Node, path string) Do {
-	var do Choose
-	nodes, ok := n.List(s.ps)
-	if ok && len(nodes) == 0 {
-		s.ps.Add(n, "choose needs at least one branch", "a branch has the keys when and do")
-	}
-	for i, node := range nodes {
-		branch, ok := node.Map(s.ps)
-		if !ok {
-			continue
-		}
-		var b Branch
-		if when := branch.Require(s.ps, "when"); !when.IsZero() {
-			b.When = s.condition(when)
-		}
-		if list := branch.Require(s.ps, "do"); !list.IsZero() {
-			b.Do = s.steps(list, fmt.Sprintf("%s.choose[%d].do", path, i))
-		}
-		branch.Done(s.ps)
-		do.Branches = append(do.Branches, b)
-	}
-	if otherwise := m.Take("else"); !otherwise.IsZero() {
-		do.Else = s.steps(otherwise, path+".else")
-	}
-	return do
-}
 
 func (s *scope) update(n yamlx.Node) Do {
 	m, ok := n.Map(s.ps)
@@ -137,7 +80,7 @@ func (s *scope) emittable(n yamlx.Node, name string) {
 func (s *scope) act(a action.Action, n yamlx.Node) Do {
 	before := s.ps.Len()
 	s.config(n, a.Config, false)
-	tree := s.tree(n, a.Config)
+	tree, secrets := s.configTree(n, a.Config)
 	if s.ps.Len() > before {
 		return nil
 	}
@@ -146,7 +89,78 @@ func (s *scope) act(a action.Action, n yamlx.Node) Do {
 			s.ps.Add(blamed(n, err), err.Error(), "")
 		}
 	}
-	return Act{Action: a, Config: tree}
+	return Act{Action: a, Config: tree, Secrets: secrets}
+}
+
+// runRule reads what rule runs and with which inputs. The rule may stand in
+// another file, so that it is looked for when all have been read.
+func (s *scope) runRule(m *yamlx.Map, n yamlx.Node) Do {
+	do, inputs := RunRule{Rule: s.text(n)}, m.Take("inputs")
+	if !inputs.IsZero() {
+		if _, ok := inputs.Map(s.ps); ok {
+			do.Inputs = s.tree(inputs, nil)
+		}
+	}
+	rule := s.ps.Rule()
+	s.later = append(s.later, func(rules map[string]*Rule) {
+		s.ps.SetRule(rule)
+		defer s.ps.SetRule("")
+		other := rules[do.Rule]
+		if other == nil && do.Rule != "" {
+			s.ps.Add(n, fmt.Sprintf("there is no rule %q", do.Rule), yamlx.Suggest(do.Rule, slices.Sorted(maps.Keys(rules))))
+		}
+		if form := other.inputs(); form != nil && !inputs.IsZero() {
+			s.config(inputs, form, false)
+		} else if form != nil {
+			for _, f := range form.Fields {
+				if f.Required {
+					s.ps.Add(n, fmt.Sprintf("rule %s wants the input %q", do.Rule, f.Name), "give it under inputs")
+				}
+			}
+		}
+	})
+	return do
+}
+
+// inputs is the form of what a rule takes when it is run; nil: anything.
+func (r *Rule) inputs() *shape.Shape {
+	if r == nil {
+		return nil
+	}
+	for i := range r.Triggers {
+		if manual := r.Triggers[i].Manual; manual != nil {
+			return manual.Inputs
+		}
+	}
+	return nil
+}
+
+func (s *scope) hush(n yamlx.Node) Do {
+	m, ok := n.Map(s.ps)
+	if !ok {
+		return nil
+	}
+	match, length, end := m.Require(s.ps, "match"), m.Take("for"), m.Take("end")
+	reason, id := m.Take("reason"), m.Take("id")
+	m.Done(s.ps)
+	do := Hush{For: s.moment(length, shape.Duration), End: s.moment(end, shape.Time)}
+	if (do.For == nil) == (do.End == nil) && length.IsZero() == end.IsZero() {
+		s.ps.Add(n, "a silence ends: it has one of for and end", "")
+	}
+	if !match.IsZero() {
+		if do.Match = s.template(match); do.Match != nil && do.Match.IsLiteral() {
+			if _, err := s.CompileMatcher(do.Match.Source()); err != nil {
+				s.problem(match, err)
+			}
+		}
+	}
+	if !reason.IsZero() {
+		do.Reason = s.template(reason)
+	}
+	if !id.IsZero() {
+		do.ID = s.template(id)
+	}
+	return do
 }
 
 // blamed is the part of a configuration that an error is about: the field with

@@ -70,7 +70,7 @@ type reading struct {
 type request struct {
 	Method  string            `json:"method,omitempty"`
 	URL     string            `json:"url"`
-	Headers map[string]string `json:"headers,omitempty"`
+	Headers map[string]string `json:"headers,omitempty" secret:"true"`
 	JSON    any               `json:"json,omitempty"`
 	Retries int               `json:"retries,omitempty"`
 }

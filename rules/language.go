@@ -79,6 +79,8 @@ const (
 	formKeptKindName    Form = "kind whose state the engine keeps"
 	formConditions      Form = "list of conditions"
 	formList            Form = "list"
+	formLists           Form = "list of lists"
+	formWholeOr         Form = "whole number or template"
 	formMap             Form = "map by name"
 	formInside          Form = "keys"
 )
@@ -175,6 +177,10 @@ var filePlaces = []Place{
 			{
 				Name: "per", Form: formExpression, Default: "entity", Example: "event.payload.region",
 				Doc: "What the mode and the cooldown count over. It is entity (each entity by itself), rule (all together), or an expression that gives the key.",
+			},
+			{
+				Name: "retry", Form: formInside, Of: "retry",
+				Doc: "How often a run is tried when it fails, from the step that did. What has succeeded is not done again. One that has failed every time is in the list of dead letters.",
 			},
 			{Name: "cooldown", Form: formDuration, Doc: "At most one run of a key starts in this time. A match before it is over is recorded and not run.", Example: "15m"},
 			{
@@ -457,13 +463,27 @@ var stepPlaces = []Place{
 			{Name: "id", Form: formText, Pattern: identifier.String(), Doc: "Names the step, so that later ones can read steps.ID. Letters, digits and _.", Example: "page"},
 			{Name: "name", Form: formText, Doc: "What people are shown."},
 			{Name: "if", Form: formCondition, Doc: "Do the step only when this is true; else it is skipped and recorded.", Example: `steps.page.status == "succeeded"`},
-			{Name: "timeout", Form: formDuration, On: []string{anyAction}, Doc: "How long the action may take. It goes with registered actions only.", Example: "10s"},
 			{
-				Name: "on_error", Form: formOneWord, Default: "fail", Doc: "What happens when the step fails.",
+				Name: "timeout", Form: formDuration, Example: "10s",
+				On:  []string{anyAction, "log", "set", "choose", "repeat", "parallel", "wait", "stop", "update", "emit", "run", "silence", "unsilence"},
+				Doc: "How long the step may take, with all that stands below it. One that is not done by then fails. With retry it counts for each attempt.",
+			},
+			{Name: "retry", Form: formInside, Of: "retry", Doc: "How often the step is tried when it fails. Without it: once, or as often as the action says by itself."},
+			{
+				Name: "on_error", Form: formOneWord, Default: "fail", Doc: "What happens when the step fails, after all attempts.",
 				Words: []Word{{"fail", "The run fails."}, {"continue", "The run goes on with the next step."}},
 			},
 			{Name: "enabled", Form: formFlag, Default: true, Doc: "With false the step is checked and never done."},
 		},
+	},
+	{
+		Name: "retry", Doc: "How often something is tried, and the pauses between. The run is suspended meanwhile, and the pauses survive restarts.",
+		Keys: []Key{
+			{Name: "attempts", Form: formWhole, Required: true, Least: 1, Most: maxAttempts, Doc: "How often in all.", Example: 5},
+			{Name: "backoff", Form: formDuration, Default: "1s", Doc: "The pause after the first attempt. It doubles after each one.", Example: "10s"},
+			{Name: "max_backoff", Form: formDuration, Default: "5m", Doc: "The longest pause."},
+		},
+		Example: "attempts: 5\nbackoff: 10s\nmax_backoff: 2m",
 	},
 	{
 		Name: "step.log", Doc: "Writes a line to the run's trace and to the engine's log.",
@@ -497,6 +517,30 @@ var stepPlaces = []Place{
 		},
 	},
 	{
+		Name: "step.repeat", Doc: "Does steps again and again. They see item, what the loop is at, and index, which begins with 0. Variables that they set are seen outside.",
+		Keys: []Key{
+			{Name: "repeat", Form: formInside, Of: "repeat", Required: true, Doc: "How often."},
+			{Name: "do", Form: formList, Of: "step", Required: true, Doc: "The steps."},
+			{Name: "max", Form: formWhole, Default: DefaultRepeatMax, Least: 1, Most: 1_000_000, Doc: "A loop that is not done after so many times fails."},
+		},
+		Example: "repeat: {for_each: event.payload.hosts}\ndo: [{log: \"${{ index }}: ${{ item }}\"}]",
+	},
+	{
+		Name: "repeat", Doc: "How often a loop is done: one of these.", AnyOf: []string{"times", "for_each", "while", "until"},
+		Keys: []Key{
+			{Name: "times", Form: formWholeOr, Excludes: []string{"for_each", "while", "until"}, Doc: "So often. item is the same as index.", Example: 3},
+			{Name: "for_each", Form: formExpression, Excludes: []string{"while", "until"}, Doc: "Once for each item of this list, as it is when the loop begins.", Example: "event.payload.hosts"},
+			{Name: "while", Form: formCondition, Excludes: []string{"until"}, Doc: "As long as this is true. It is looked at before each time.", Example: "vars.left > 0"},
+			{Name: "until", Form: formCondition, Doc: "Until this is true. It is looked at after each time.", Example: `state("satellite", event.entity.id)?.status == "online"`},
+		},
+	},
+	{
+		Name: "step.parallel", Doc: "Does several lists of steps together. A branch does not see what others set; when all have ended, the variables of each are taken over, in the order of the branches. " +
+			"When a branch has failed, the step fails with the error of the first one that did, in that order, after all have ended.",
+		Keys:    []Key{{Name: "parallel", Form: formLists, Of: "step", Required: true, Least: 1, Doc: "The branches: lists of steps."}},
+		Example: "parallel:\n  - [{log: left}]\n  - [{wait: 5m}, {log: right}]",
+	},
+	{
 		Name: "step.wait", Doc: "Suspends the run for a time, or until one. It survives restarts.",
 		Keys:    []Key{{Name: "wait", Form: formDurationOr, Of: "wait", Required: true, Doc: "How long, such as 10m, or {until: TIME}. It may be a template.", Example: "10m"}},
 		Example: "wait: 10m",
@@ -507,6 +551,47 @@ var stepPlaces = []Place{
 			Name: "until", Form: formMomentOr, Required: true, Example: "2030-01-31T12:00:00Z",
 			Doc: "When the run goes on. A time that has passed does not suspend it. It may be a template.",
 		}},
+	},
+	{
+		Name: "step.wait_for", Doc: "Suspends the run until an event comes, or until a condition is true. It survives restarts. Its output has event (the one that came, or null), timed_out, and remaining (what was left of the timeout).",
+		Keys: []Key{
+			{Name: "wait_for", Form: formInside, Of: "wait-for", Required: true, Doc: "What for."},
+			{Name: "timeout", Form: formDurationOr, Doc: "How long at most. It may be a template.", Example: "30m"},
+			{
+				Name: "on_timeout", Form: formOneWord, Default: "continue", Needs: []string{"timeout"}, Doc: "What happens when that time is over.",
+				Words: []Word{{"continue", "The run goes on, and timed_out is true."}, {"fail", "The step fails."}},
+			},
+		},
+		Example: "wait_for: {event: satellite.connected, where: event.entity.id == trigger.event.entity.id}\ntimeout: 30m",
+	},
+	{
+		Name: "wait-for", Doc: "What a run waits for: an event or a condition.", AnyOf: []string{"event", "condition"},
+		Keys: []Key{
+			{
+				Name: "event", Form: formEventName, Excludes: []string{"condition"}, Example: "custom.acknowledged",
+				Doc: "An event that comes after the run began, also between two steps. One event ends one wait of a run: the next wait takes another one.",
+			},
+			{
+				Name: "where", Form: formCondition, Needs: []string{"event"}, Example: "event.entity.id == trigger.event.entity.id",
+				Doc: "Only an event for which this is true. It sees it as event, and the one with which the run began as trigger.event.",
+			},
+			{
+				Name: "condition", Form: formCondition, Example: `held("satellite", trigger.event.entity.id, "status") > duration("5m")`,
+				Doc: "What must be true. It is looked at when the wait begins, whenever an entity that it reads changes, and when time alone could make it true: " +
+					"at the moment that follows from a comparison with now(), since() or held(), and else once a minute.",
+			},
+		},
+	},
+	{
+		Name: "step.stop", Doc: "Ends the run. In a branch of parallel the others end first.",
+		Keys: []Key{
+			{Name: "stop", Form: formTemplate, Required: true, Doc: "Why.", Example: "${{ event.payload.name }} is known to be away"},
+			{
+				Name: "outcome", Form: formOneWord, Default: "success", Doc: "How the run ends.",
+				Words: []Word{{"success", "It has succeeded."}, {"failure", "It has failed, with the reason as its error."}},
+			},
+		},
+		Example: "stop: nothing to do\nif: event.payload.count == 0",
 	},
 	{
 		Name: "step.update", Doc: "Changes an entity whose state the engine keeps, once, whatever crashes. A new id makes a new entity.",
@@ -534,6 +619,37 @@ var stepPlaces = []Place{
 			},
 			{Name: "payload", Form: formValues, Doc: "What it carries. Texts may hold ${{ }}.", Example: map[string]any{"satellite": "${{ event.entity.id }}"}},
 		},
+	},
+	{
+		Name: "step.run", Doc: "Runs another rule, as by hand: its conditions do not count, its mode and silences do. It does not wait for it. Its output has the id of the event.",
+		Keys: []Key{
+			{Name: "run", Form: formText, Required: true, Doc: "The id of the rule.", Example: "reboot-host"},
+			{Name: "inputs", Form: formValues, Doc: "What it is given, as event.payload. Texts may hold ${{ }}.", Example: map[string]any{"host": "${{ event.entity.id }}"}},
+		},
+		Example: "run: reboot-host\ninputs: {host: \"${{ event.entity.id }}\"}",
+	},
+	{
+		Name: "step.silence", Doc: "Makes a silence. Its output has id and end.",
+		Keys:    []Key{{Name: "silence", Form: formInside, Of: "hush", Required: true, Doc: "What is silenced, and for how long."}},
+		Example: "silence:\n  match: event.entity.id == ${{ toJSON(event.entity.id) }}\n  for: 1h\n  reason: It is being rebooted.",
+	},
+	{
+		Name: "hush", Doc: "A silence that a step makes. It begins at once.", AnyOf: []string{"for", "end"},
+		Keys: []Key{
+			{
+				Name: "match", Form: formTemplate, Required: true, Example: `event.entity.id == ${{ toJSON(event.entity.id) }}`,
+				Doc: "An expression over event and trigger. What ${{ }} gives is put into it, so that texts are to be quoted with toJSON.",
+			},
+			{Name: "for", Form: formDurationOr, Excludes: []string{"end"}, Doc: "How long. It may be a template.", Example: "1h"},
+			{Name: "end", Form: formMomentOr, Doc: "When it ends. It may be a template.", Example: "2030-02-01T06:00:00Z"},
+			{Name: "reason", Form: formTemplate, Doc: "Why, for people. Without it: the name of the rule.", Example: "It is being rebooted."},
+			{Name: "id", Form: formTemplate, Doc: "Names it, for unsilence. Without it: an id of its own.", Example: "reboot-${{ event.entity.id }}"},
+		},
+	},
+	{
+		Name: "step.unsilence", Doc: "Ends a silence that is not of the files. One that is over already is no error.",
+		Keys:    []Key{{Name: "unsilence", Form: formTemplate, Required: true, Doc: "The id of the silence.", Example: "${{ steps.quiet.output.id }}"}},
+		Example: "unsilence: ${{ steps.quiet.output.id }}",
 	},
 }
 
@@ -615,6 +731,10 @@ var exprNames = []Word{
 	{"events", "With group: every event of the batch, oldest first."},
 	{"trigger", "Which trigger fired: id, rule."},
 	{"vars", "The rule's variables, and in actions what set stored."},
+	{"trigger.event", "In actions: the event with which the run began. It is the same as event but in wait_for."},
+	{"item", "In repeat: what the loop is at."},
+	{"index", "In repeat: how many times were done before, from 0."},
+	{"secrets.NAME", "In fields that may hold secrets: the secret of that name. It is looked up when the step is done, never stored, and masked in everything that is written."},
 	{"steps.ID", "In actions: output, status and error of a step that has an id."},
 	{"run", "In actions: id, rule, started_at, attempt."},
 	{"entity", "In becomes: id, state. In the events of a declared kind: id."},

@@ -135,5 +135,8 @@ func (p *parser) rules(found []item) []*Rule {
 			first[r.ID] = r
 		}
 	}
+	for _, check := range p.later {
+		check(first)
+	}
 	return list
 }

@@ -11,7 +11,9 @@ import (
 // they emit or update triggers them again.
 func (p *parser) warnOfLoops(list []*Rule) {
 	woken := map[string][]int{} // by the event that a trigger looks at
+	byID := map[string]int{}
 	for i, r := range list {
+		byID[r.ID] = i
 		for _, name := range r.wakers() {
 			woken[name] = append(woken[name], i)
 		}
@@ -22,6 +24,10 @@ func (p *parser) warnOfLoops(list []*Rule) {
 			continue
 		}
 		for _, e := range r.effects() {
+			if j, ok := byID[e.rule]; ok {
+				causes[i] = append(causes[i], j)
+				continue
+			}
 			for _, name := range e.names() {
 				for _, j := range woken[name] {
 					if list[j].wokenBy(e) {
@@ -43,7 +49,7 @@ func (p *parser) warnOfLoops(list []*Rule) {
 		for k, j := range way {
 			names[k] = list[j].ID
 		}
-		what := "what the rule emits or updates may trigger it again"
+		what := "what the rule emits, updates or runs may trigger it again"
 		if len(way) > 1 {
 			what += ", by way of " + strings.Join(names[1:], ", ")
 		}
@@ -81,6 +87,7 @@ func loopFrom(causes [][]int, start int) []int {
 
 // effect is something that a rule's steps bring about.
 type effect struct {
+	rule  string // run; "": something else
 	event string // emitted; "": kind changes
 	kind  string
 	set   map[string]any // the fields; a constant, or nil where it is not known
@@ -89,30 +96,20 @@ type effect struct {
 // effects are those of all steps of a rule.
 func (r *Rule) effects() []effect {
 	var list []effect
-	var walk func(steps []*Step)
-	walk = func(steps []*Step) {
-		for _, step := range steps {
-			if !step.Enabled {
-				continue
+	r.Each(func(step *Step) {
+		switch do := step.Do.(type) {
+		case Emit:
+			list = append(list, effect{event: do.Event})
+		case RunRule:
+			list = append(list, effect{rule: do.Rule})
+		case Update:
+			e := effect{kind: do.Kind, set: map[string]any{}}
+			if do.Set != nil {
+				e.set = do.Set.Constants()
 			}
-			switch do := step.Do.(type) {
-			case Emit:
-				list = append(list, effect{event: do.Event})
-			case Update:
-				e := effect{kind: do.Kind, set: map[string]any{}}
-				if do.Set != nil {
-					e.set = do.Set.Constants()
-				}
-				list = append(list, e)
-			case Choose:
-				for _, b := range do.Branches {
-					walk(b.Do)
-				}
-				walk(do.Else)
-			}
+			list = append(list, e)
 		}
-	}
-	walk(r.Actions)
+	})
 	return list
 }
 

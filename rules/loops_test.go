@@ -8,7 +8,7 @@ import (
 )
 
 func TestWarningsOfLoops(t *testing.T) {
-	const self = "what the rule emits or updates may trigger it again"
+	const self = "what the rule emits, updates or runs may trigger it again"
 	rule := func(id, trigger, action string) string {
 		return "\n  - {id: " + id + ", triggers: [{" + trigger + "}], actions: [{" + action + "}]}"
 	}
@@ -42,6 +42,9 @@ func TestWarningsOfLoops(t *testing.T) {
 		"two rules that turn a field to and fro": {
 			rule("a", "state: ticket.status, to: open", closes) + rule("b", "state: ticket.status, to: closed", "update: {kind: ticket, id: a, set: {status: open}}"),
 			[]string{"a: " + self + ", by way of b", "b: " + self + ", by way of a"}},
+		"a rule that runs itself":                           {rule("a", "event: custom.x", "run: a"), []string{"a: " + self}},
+		"a rule that runs one that runs it":                 {rule("a", "event: custom.x", "run: b") + rule("b", "event: custom.y", "run: a"), []string{"a: " + self + ", by way of b", "b: " + self + ", by way of a"}},
+		"a rule that runs one that emits what it waits for": {rule("a", "event: custom.x", "run: b") + rule("b", "event: custom.y", "emit: {event: custom.x}"), []string{"a: " + self + ", by way of b", "b: " + self + ", by way of a"}},
 		"a branch of a choose": {"\n  - id: a\n    triggers: [{event: custom.x}]\n    actions: [{choose: [{when: event.depth == 0, do: [{log: hi}]}], else: [{emit: {event: custom.x}}]}]",
 			[]string{"a: " + self}},
 		"a step that is switched off":    {rule("a", "event: custom.x", "emit: {event: custom.x}, enabled: false"), nil},

@@ -17,7 +17,7 @@ type names struct {
 }
 
 // nested are the keys of a step under which further steps stand.
-var nested = []string{"choose", "do", "else"}
+var nested = []string{"choose", "do", "else", "parallel"}
 
 // identifier is what can stand behind a dot in an expression.
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -116,6 +116,8 @@ func (k Key) value() string {
 		text = "list of " + strings.Join(names, ", ")
 	case k.Form == formList:
 		text = "list of " + plural(k.Of)
+	case k.Form == formLists:
+		text = "list of lists of " + plural(k.Of)
 	case k.Form == formMap:
 		text = "map of " + plural(k.Of) + " by name"
 	case k.Form == formInside:

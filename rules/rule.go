@@ -42,6 +42,7 @@ type Rule struct {
 	Max         int              // of Queued: waiting runs; of Parallel: running ones
 	Per         Per              // what the mode and Cooldown count over
 	Cooldown    time.Duration    // at most one run of a key in this time; zero: any number
+	Retry       action.Retry     // of runs that failed, from the step that did; the zero value: none
 	Variables   *expression.Tree // nil: none
 	Triggers    []Trigger
 	Conditions  []*Condition
@@ -193,73 +194,3 @@ type Condition struct {
 	All  []*Condition
 	None []*Condition
 }
-
-// Step is one step of a rule's actions.
-type Step struct {
-	Path            string // "actions[0]"; names the step in journals and traces
-	ID              string // "" unless given
-	Name            string
-	Action          string // the key of the step: "log", "http", ...
-	If              *expression.Program
-	Timeout         time.Duration // zero: none
-	ContinueOnError bool
-	Enabled         bool
-	Do              Do
-}
-
-// Do is what a step does: one of Log, SetVars, Wait, Choose, Update, Emit, Act.
-type Do interface{ step() }
-
-// Log writes a line to the trace and to the engine's log.
-type Log struct {
-	Text  *expression.Template
-	Level string // debug, info, warn or error
-}
-
-// SetVars sets variables of the run.
-type SetVars struct{ Values *expression.Tree }
-
-// Wait suspends the run for a time, or until one.
-type Wait struct {
-	For   *expression.Template // a duration; nil: Until is given
-	Until *expression.Template // a time
-}
-
-// Choose runs the first branch that is true, or else Else.
-type Choose struct {
-	Branches []Branch
-	Else     []*Step
-}
-
-// Branch is one branch of a Choose.
-type Branch struct {
-	When *expression.Program
-	Do   []*Step
-}
-
-// Update writes an entity whose state the engine keeps.
-type Update struct {
-	Kind string
-	ID   *expression.Template
-	Set  *expression.Tree
-}
-
-// Emit makes an event.
-type Emit struct {
-	Event   string
-	Payload *expression.Tree // nil: none
-}
-
-// Act runs a registered action.
-type Act struct {
-	Action action.Action
-	Config *expression.Tree
-}
-
-func (Log) step()     {}
-func (SetVars) step() {}
-func (Wait) step()    {}
-func (Choose) step()  {}
-func (Update) step()  {}
-func (Emit) step()    {}
-func (Act) step()     {}

@@ -107,6 +107,9 @@ var plainForms = map[Form]func() map[string]any{
 	formVariables: func() map[string]any {
 		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": identifier.String()}}
 	},
+	formWholeOr: func() map[string]any {
+		return orTemplate(map[string]any{"type": "integer", "minimum": 0})
+	},
 	formValues: func() map[string]any { return map[string]any{"type": "object"} },
 	formSchema: func() map[string]any { return map[string]any{"type": "object"} },
 }
@@ -137,6 +140,8 @@ func (s *schemaMaker) form(k Key) map[string]any {
 		return listOf(ref("condition"))
 	case formList:
 		return listOf(ref(k.Of))
+	case formLists:
+		return listOf(listOf(ref(k.Of)))
 	case formMap:
 		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": identifier.String()}, "additionalProperties": ref(k.Of)}
 	case formInside:

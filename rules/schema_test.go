@@ -107,6 +107,9 @@ func TestSchemaTakesTheExamplesOfTheLanguage(t *testing.T) {
 		"group": func(text string) string {
 			return withTrigger("event: custom.x\ngroup:\n  " + strings.ReplaceAll(text, "\n", "\n  "))
 		},
+		"retry": func(text string) string {
+			return withStep("log: hi\nretry:\n  " + strings.ReplaceAll(text, "\n", "\n  "))
+		},
 		"rule":    func(text string) string { return "rules:\n" + indented(text, 2) },
 		"kind":    func(text string) string { return "kinds:\n" + indented(text, 2) },
 		"silence": func(text string) string { return "silences:\n" + indented(text, 2) },
@@ -150,7 +153,11 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 		withCondition("true"), withCondition("any: [{all: [event.depth == 0, {none: [event.depth == 1]}]}, {time: {weekdays: [sat, sun]}}]"), withCondition("time: {after: \"22:00:30\"}"),
 		withStep("http: {url: https://example.com, retries: \"${{ vars.n }}\", headers: \"${{ vars.h }}\", json: [1, {a: b}]}\ntimeout: 10s\nid: page\nif: event.depth == 0\non_error: continue\nenabled: false\nname: Page"),
 		withStep("http: ${{ vars.request }}"), withStep("wait: {until: \"${{ now() }}\"}"), withStep("wait: ${{ vars.grace }}"), withStep("wait: {until: 2030-01-31T12:00:00Z}"),
-		withStep("choose: [{when: event.depth == 0, do: []}]\nelse: []"),
+		withStep("choose: [{when: event.depth == 0, do: []}]\nelse: []"), withStep("log: hi\ntimeout: 5s\nretry: {attempts: 3, backoff: 1s, max_backoff: 1d}"),
+		withStep("repeat: {times: \"${{ vars.n }}\"}\ndo: [{log: \"${{ item }}\"}]\nmax: 5000"), withStep("repeat: {until: \"true\"}\ndo: []"), withStep("parallel: [[], [{log: hi}]]"),
+		withStep("wait_for: {event: custom.*, where: event.depth == 0}\ntimeout: ${{ vars.t }}\non_timeout: fail"), withStep("wait_for: {condition: \"true\"}"),
+		withStep("stop: done\noutcome: failure"), withStep("run: other\ninputs: {a: [1]}"), withStep("silence: {match: \"true\", end: 2030-01-31T12:00:00Z, id: a, reason: b}"), withStep("unsilence: a"),
+		withRule("retry: {attempts: 3}"),
 		withStep("update: {kind: ticket, id: t1, set: {status: closed, priority: \"${{ 3 }}\", labels: {a: 1}, budget: 3d}}"), withStep("update: {kind: backup, id: t1, set: {anything: 1}}"),
 		withRule("mode: queued\nmax: 3\nper: rule\ncooldown: 15m\nname: A\ndescription: B\ntags: [c]\nenabled: true\nvariables: {a: {b: [1]}}"),
 		withRule("mode: restart\nper: event.payload.region"),
@@ -196,7 +203,10 @@ func TestSchemaRefuses(t *testing.T) {
 		withTrigger("all: [{event: custom.x}, {cron: 0 8 * * *}]\nwithin: 5m"), withTrigger("all: [{event: custom.x}, {state: ticket.cost, for: 5m}]\nwithin: 5m"),
 		withTrigger("event: custom.x\ngroup: {by: event.id}"), withTrigger("event: custom.x\ngroup: {wait: 5m, max: 0}"), withTrigger("event: custom.x\nunless: {event: custom.y}"),
 		withCondition("any: []"), withCondition("any: [true]\nall: [true]"), withCondition("time: {}"), withCondition("time: {after: \"25:00\"}"), withCondition("time: {weekdays: [monday]}"),
-		withCondition("${{ true }}"), withStep("log: hi\nretry: {attempts: 3}"), withStep("repeat: {times: 3}"), withStep("log: hi\ntimeout: 5s"),
+		withCondition("${{ true }}"), withStep("log: hi\nretry: {attempts: 0}"), withStep("log: hi\nretry: {backoff: 3s}"), withStep("repeat: {times: 3}"), withStep("repeat: {}\ndo: []"),
+		withStep("repeat: {times: 3, until: \"true\"}\ndo: []"), withStep("parallel: [{log: hi}]"), withStep("parallel: []"), withStep("wait_for: {}"),
+		withStep("wait_for: {event: custom.x, condition: \"true\"}"), withStep("wait_for: {condition: \"true\"}\non_timeout: fail"), withStep("stop: done\noutcome: maybe"),
+		withStep("run: [a]"), withStep("silence: {match: \"true\"}"), withStep("silence: {for: 1h}"), withRule("retry: {}"),
 		withRule("mode: several"), withRule("max: 0"), withRule("cooldown: 15"), withRule("variables: {a b: 1}"), withRule("per: 3"),
 		"kinds: [{name: Backup, fields: {}}]", "kinds: [{name: backup}]", "silences: [{id: a, match: event.depth == 0, end: tomorrow, reason: b}]", "silences: [{id: a}]",
 	} {
@@ -229,7 +239,7 @@ var onlyTheChecker = []string{
 	"kind-of-the-engine", "kind-payload-mistakes", "kind-rule-on-its-event", "kind-stale-at-once",
 	"kind-stale-required-to-null", "kind-stale-set-does-not-fit", "kind-when-sees-no-functions",
 	"kind-when-unknown-field", "kind-when-wrong-type", "manual-unknown-input", "max-without-mode",
-	"numeric-nothing-inside", "numeric-reset",
+	"numeric-nothing-inside", "numeric-reset", "item-outside-of-a-loop", "secret-in-a-log",
 }
 
 func TestSchemaRefusesWhatTheCheckerRefuses(t *testing.T) {

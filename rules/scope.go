@@ -28,10 +28,13 @@ var Functions = map[string]any{
 
 // view is what the expressions of one place in a rule can see.
 type view struct {
-	events []string          // the event is one of these; nil: nobody knows, as the triggers have mistakes
-	vars   []string          // sorted
-	steps  map[string]string // nil outside of runs; step id -> its registered action
-	batch  bool              // there is `events`
+	events  []string          // the event is one of these; nil: nobody knows, as the triggers have mistakes
+	began   []string          // in runs: the event with which it began is one of these
+	vars    []string          // sorted
+	steps   map[string]string // nil outside of runs; step id -> its registered action
+	batch   bool              // there is `events`
+	loop    bool              // there are `item` and `index`
+	secrets bool              // there is `secrets`
 }
 
 // where is the view of a trigger, or of several: of the conditions.
@@ -46,20 +49,42 @@ func (n names) variables(events []string) view { return view{events: events} }
 func (n names) run(events []string) view {
 	vars := maps.Clone(n.own)
 	maps.Copy(vars, n.set)
-	return view{events: events, vars: slices.Sorted(maps.Keys(vars)), steps: n.steps, batch: n.grouped}
+	return view{events: events, began: events, vars: slices.Sorted(maps.Keys(vars)), steps: n.steps, batch: n.grouped}
+}
+
+// inLoop is the scope of what stands inside of a loop.
+func (s *scope) inLoop() *scope {
+	v := s.view
+	v.loop = true
+	return s.scope(v)
+}
+
+// onEvents is the scope of an expression over another event than the run's.
+func (s *scope) onEvents(names []string) *scope {
+	v := s.view
+	v.events = names
+	return s.scope(v)
+}
+
+// withSecrets is the scope of fields that may hold secrets.
+func (s *scope) withSecrets() *scope {
+	v := s.view
+	v.secrets = true
+	return s.scope(v)
 }
 
 // scope compiles the expressions of one place.
 type scope struct {
 	*parser
-	env *expression.Env
+	view view
+	env  *expression.Env
 }
 
 // scope makes the scope of a view. Many rules see the same, so that their
 // environments are made once in a load.
 func (p *parser) scope(v view) *scope {
-	key := fmt.Sprintf("%q %q %q %t %t", v.events, v.vars, v.steps, v.steps == nil, v.batch)
-	return &scope{parser: p, env: p.cached(key, func() *expression.Env { return p.environment(v) })}
+	key := fmt.Sprintf("%q %q %q %q %t %t %t %t", v.events, v.began, v.vars, v.steps, v.steps == nil, v.batch, v.loop, v.secrets)
+	return &scope{parser: p, view: v, env: p.cached(key, func() *expression.Env { return p.environment(v) })}
 }
 
 // cached is the environment of that name in this load.
@@ -78,9 +103,13 @@ func (p *parser) environment(v view) *expression.Env {
 		vars.Fields = append(vars.Fields, field(name, shape.Any))
 	}
 	event := p.event(v.events)
+	trigger := object(field("id", shape.String), field("rule", shape.String))
+	if v.steps != nil {
+		trigger.Fields = append(trigger.Fields, shape.Field{Name: "event", Shape: p.event(v.began)})
+	}
 	env := expression.NewEnv().
 		With("event", event.Expr()).
-		With("trigger", object(field("id", shape.String), field("rule", shape.String)).Expr()).
+		With("trigger", trigger.Expr()).
 		With("vars", vars.Expr())
 	for name, sample := range Functions {
 		env = env.WithFunc(name, sample)
@@ -90,6 +119,12 @@ func (p *parser) environment(v view) *expression.Env {
 	}
 	if v.batch {
 		env = env.With("events", (&shape.Shape{Type: shape.List, Elem: event}).Expr())
+	}
+	if v.loop {
+		env = env.With("item", (&shape.Shape{Type: shape.Any}).Expr()).With("index", (&shape.Shape{Type: shape.Integer}).Expr())
+	}
+	if v.secrets {
+		env = env.With("secrets", (&shape.Shape{Type: shape.Map, Elem: &shape.Shape{Type: shape.String}}).Expr())
 	}
 	if v.steps == nil {
 		return env
@@ -213,7 +248,12 @@ func (s *scope) template(n yamlx.Node) *expression.Template {
 // tree compiles a whole value whose strings may hold ${{ }}. form is what the
 // value must be when they are filled in; nil: anything.
 func (s *scope) tree(n yamlx.Node, form *shape.Shape) *expression.Tree {
-	tree, err := s.env.ParseTree(n.Value())
+	return s.treeIn(n, form, func([]any) *expression.Env { return s.env })
+}
+
+// treeIn is tree with an environment for each string.
+func (s *scope) treeIn(n yamlx.Node, form *shape.Shape, at func(path []any) *expression.Env) *expression.Tree {
+	tree, err := expression.ParseTree(n.Value(), at)
 	var several expression.TreeErrors
 	if errors.As(err, &several) {
 		for _, one := range several {
@@ -227,6 +267,53 @@ func (s *scope) tree(n yamlx.Node, form *shape.Shape) *expression.Tree {
 		s.gives(at, t, inside(form, path))
 	})
 	return tree
+}
+
+// configTree is tree for the configuration of an action, some fields of which
+// may hold secrets, and the names of those that it uses, sorted.
+func (s *scope) configTree(n yamlx.Node, form *shape.Shape) (*expression.Tree, []string) {
+	secrets := s.withSecrets()
+	at := func(path []any) *scope {
+		if maySecret(form, path) {
+			return secrets
+		}
+		return s
+	}
+	tree := s.treeIn(n, form, func(path []any) *expression.Env { return at(path).env })
+	if tree == nil {
+		return nil, nil
+	}
+	var names []string
+	tree.Each(func(path []any, t *expression.Template) {
+		used, whole := t.Members("secrets")
+		if whole {
+			s.ps.Add(n.At(path...), "a secret is named one by one", "write ${{ secrets.NAME }}")
+		}
+		names = append(names, used...)
+	})
+	slices.Sort(names)
+	return tree, slices.Compact(names)
+}
+
+// maySecret says whether what a path leads to in a configuration may hold
+// secrets.
+func maySecret(form *shape.Shape, path []any) bool {
+	for _, part := range path {
+		name, _ := part.(string)
+		if form == nil {
+			return false
+		}
+		f, ok := form.Field(name)
+		switch {
+		case ok && f.Secret:
+			return true
+		case ok:
+			form = f.Shape
+		default:
+			form = form.Elem
+		}
+	}
+	return false
 }
 
 // ourNames is what stands before a name that the rule itself brings.
@@ -246,6 +333,9 @@ func (s *scope) problem(n yamlx.Node, err error) {
 		if hint == "" {
 			hint = "there is no " + what + " that can be seen here"
 		}
+	}
+	if message == `unknown name "secrets"` {
+		message, hint = "a secret cannot be used here", "secrets go into fields that are never written down, such as the headers and the body of http"
 	}
 	s.ps.AddInside(n, e.Offset, message, hint)
 }

@@ -4,19 +4,25 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/yamlx"
 )
 
 // engineSteps are the keys of the steps that the engine does itself; every
 // other key is a registered action.
-var engineSteps = []string{"log", "set", "wait", "choose", "update", "emit"}
+var engineSteps = []string{
+	"log", "set", "choose", "repeat", "parallel", "wait", "wait_for", "stop", "update", "emit", "run", "silence", "unsilence",
+}
 
 // common are the keys that every step may have.
-var common = []string{"id", "name", "if", "timeout", "on_error", "enabled"}
+var common = []string{"id", "name", "if", "timeout", "retry", "on_error", "enabled"}
 
-// engineStep parses what stands under one of engineSteps.
+// engineStep parses what stands under one of engineSteps, and the keys that
+// belong to it.
 func (s *scope) engineStep(key string, m *yamlx.Map, at yamlx.Node, path string) Do {
 	switch key {
 	case "log":
@@ -24,14 +30,28 @@ func (s *scope) engineStep(key string, m *yamlx.Map, at yamlx.Node, path string)
 		return Log{Text: s.template(at), Level: level}
 	case "set":
 		return SetVars{Values: s.variables(at)}
-	case "wait":
-		return s.wait(at)
 	case "choose":
 		return s.choose(m, at, path)
+	case "repeat":
+		return s.repeat(m, at, path)
+	case "parallel":
+		return s.fork(at, path)
+	case "wait":
+		return s.wait(at)
+	case "wait_for":
+		return s.waitFor(m, at)
+	case "stop":
+		return s.stop(m, at)
 	case "update":
 		return s.update(at)
-	default:
+	case "emit":
 		return s.emit(at)
+	case "run":
+		return s.runRule(m, at)
+	case "silence":
+		return s.hush(at)
+	default:
+		return Unhush{ID: s.template(at)}
 	}
 }
 
@@ -78,10 +98,6 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 	if condition := m.Take("if"); !condition.IsZero() {
 		step.If = s.condition(condition)
 	}
-	timeout := m.Take("timeout")
-	if !timeout.IsZero() {
-		step.Timeout, _ = timeout.Duration(s.ps)
-	}
 	step.ContinueOnError = s.choice(m.Take("on_error"), "on_error", "fail", "fail", "continue") == "continue"
 	for _, key := range m.Keys() {
 		ours := slices.Contains(engineSteps, key)
@@ -96,12 +112,16 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 		step.Action = key
 		if ours {
 			step.Do = s.engineStep(key, m, m.Take(key), path)
-			if !timeout.IsZero() {
-				s.ps.Add(m.KeyNode("timeout"), fmt.Sprintf("%s takes no time that could run out", key), "timeout goes with actions such as http")
-			}
 		} else {
 			step.Do = s.act(a, m.Take(key))
+			step.Retry = a.Retry
 		}
+	}
+	if timeout := m.Take("timeout"); !timeout.IsZero() {
+		step.Timeout, _ = timeout.Duration(s.ps)
+	}
+	if retry := m.Take("retry"); !retry.IsZero() {
+		step.Retry = s.retry(retry)
 	}
 	if step.Action == "" {
 		s.noAction(n, m)
@@ -109,6 +129,37 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 	}
 	m.Done(s.ps)
 	return step
+}
+
+// What a retry is where nothing else is said.
+const (
+	defaultBackoff    = time.Second
+	defaultMaxBackoff = 5 * time.Minute
+	maxAttempts       = 1000
+)
+
+// retry reads how often something is tried.
+func (p *parser) retry(n yamlx.Node) action.Retry {
+	r := action.Retry{Backoff: defaultBackoff, MaxBackoff: defaultMaxBackoff}
+	m, ok := n.Map(p.ps)
+	if !ok {
+		return r
+	}
+	if attempts := m.Require(p.ps, "attempts"); !attempts.IsZero() {
+		r.Attempts = p.within(attempts, 1, maxAttempts)
+	}
+	backoff, longest := m.Take("backoff"), m.Take("max_backoff")
+	if !backoff.IsZero() {
+		r.Backoff, _ = backoff.Duration(p.ps)
+		r.MaxBackoff = max(r.MaxBackoff, r.Backoff)
+	}
+	if !longest.IsZero() {
+		if r.MaxBackoff, ok = longest.Duration(p.ps); ok && r.MaxBackoff < r.Backoff {
+			p.ps.Add(longest, "max_backoff is shorter than backoff, which is "+duration.Format(r.Backoff), "")
+		}
+	}
+	m.Done(p.ps)
+	return r
 }
 
 func (s *scope) stepID(n yamlx.Node) string {

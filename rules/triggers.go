@@ -240,6 +240,15 @@ func (p *parser) covered(n yamlx.Node, name string) []string {
 	}
 }
 
+// awaited are the known events that a name stands for; nil, and a problem, when
+// there is none.
+func (p *parser) awaited(n yamlx.Node, name string) []string {
+	if name == "" {
+		return nil
+	}
+	return p.covered(n, name)
+}
+
 func (p *parser) eventNames() []string {
 	var list []string
 	for _, e := range p.Events.Events() {

@@ -46,11 +46,76 @@ func (p *Program) Explain(vars map[string]any) []Operand {
 	return list
 }
 
+// Comparisons returns the comparisons that call one of the named functions, each as a program of its own, and whether
+// every call of them is an operand of one with <, <=, > or >=, or a part of a sum there: such as now() > t +
+// duration("5m"), and not now().Hour() > 6. The source is parsed anew each time.
+func (p *Program) Comparisons(names ...string) (list []*Program, all bool) {
+	c, err := newOperandCollector(p.env, p.source)
+	if err != nil {
+		return nil, false // not for a source that was compiled
+	}
+	c.collect(c.root, "")
+	found := 0
+	for _, piece := range c.pieces {
+		if !piece.comparison || !callsAny(piece.node, names) || !ordering[piece.node.(*ast.BinaryNode).Operator] {
+			continue
+		}
+		one, err := p.env.Compile(piece.declarations+piece.text, BoolResult)
+		if err != nil {
+			return nil, false
+		}
+		for _, side := range []ast.Node{piece.node.(*ast.BinaryNode).Left, piece.node.(*ast.BinaryNode).Right} {
+			found += summands(side, names)
+		}
+		list = append(list, one)
+	}
+	calls := 0
+	for _, call := range p.calls {
+		if slices.Contains(names, call.Name) {
+			calls++
+		}
+	}
+	return list, found == calls
+}
+
+// CallsAny reports whether the expression calls one of the named functions.
+func (p *Program) CallsAny(names ...string) bool {
+	return slices.ContainsFunc(p.calls, func(c Call) bool { return slices.Contains(names, c.Name) })
+}
+
+// ordering holds the operators that ask which is more.
+var ordering = map[string]bool{"<": true, "<=": true, ">": true, ">=": true}
+
+func callsAny(node ast.Node, names []string) bool {
+	return ast.Find(node, func(n ast.Node) bool { return isCall(n, names) }) != nil
+}
+
+func isCall(node ast.Node, names []string) bool {
+	call, ok := node.(*ast.CallNode)
+	if !ok {
+		return false
+	}
+	callee, ok := call.Callee.(*ast.IdentifierNode)
+	return ok && slices.Contains(names, callee.Value)
+}
+
+// summands counts the calls of the named functions that a sum or a difference is made of.
+func summands(node ast.Node, names []string) int {
+	if n, ok := node.(*ast.BinaryNode); ok && (n.Operator == "+" || n.Operator == "-") {
+		return summands(n.Left, names) + summands(n.Right, names)
+	}
+	if isCall(node, names) {
+		return 1
+	}
+	return 0
+}
+
 // piece is a part of a source that is to be evaluated, with the declarations of the variables that it may use.
 type piece struct {
 	declarations string
 	text         string
 	comparison   bool
+	node         ast.Node
 }
 
 // eval evaluates a piece. A bool alone would be a condition, in which nil is an error: ?? makes it a value.
@@ -141,12 +206,12 @@ func (c *operandCollector) comparison(n *ast.BinaryNode, declarations string) {
 	c.operand(n.Left, declarations)
 	c.operand(n.Right, declarations)
 	c.comparisons++
-	c.pieces = append(c.pieces, piece{declarations, c.text(n), true})
+	c.pieces = append(c.pieces, piece{declarations, c.text(n), true, n})
 }
 
 func (c *operandCollector) operand(node ast.Node, declarations string) {
 	if !c.isFixed(node) {
-		c.pieces = append(c.pieces, piece{declarations, c.text(node), false})
+		c.pieces = append(c.pieces, piece{declarations, c.text(node), false, node})
 	}
 }
 

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -158,6 +159,19 @@ func (t *Template) Calls() []Call {
 		}
 	}
 	return all
+}
+
+// Members returns which members of a name of the Env the expressions of the template read; see Program.Members.
+func (t *Template) Members(name string) (paths []string, whole bool) {
+	for _, p := range t.parts {
+		if p.program == nil {
+			continue
+		}
+		some, all := p.program.Members(name)
+		paths, whole = append(paths, some...), whole || all
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), whole
 }
 
 // Eval evaluates the template. One ${{ }} and nothing else gives the expression's value as it is. Otherwise the result is

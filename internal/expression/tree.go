@@ -90,8 +90,11 @@ func pathText(path []any) string {
 // ParseTree parses every string in a value as a template. The value is made of map[string]any, []any, strings and other
 // single values, and is not changed. A key cannot hold an expression. The error is a TreeErrors with everything that is
 // wrong.
-func (e *Env) ParseTree(v any) (*Tree, error) {
-	p := &treeParser{env: e, tree: &Tree{literal: true}}
+func (e *Env) ParseTree(v any) (*Tree, error) { return ParseTree(v, func([]any) *Env { return e }) }
+
+// ParseTree is Env.ParseTree where strings see different things: at gives the Env of the one that a path leads to.
+func ParseTree(v any, at func(path []any) *Env) (*Tree, error) {
+	p := &treeParser{at: at, tree: &Tree{literal: true}}
 	p.tree.root = p.parse(nil, v)
 	if len(p.errors) > 0 {
 		return nil, p.errors
@@ -100,7 +103,7 @@ func (e *Env) ParseTree(v any) (*Tree, error) {
 }
 
 type treeParser struct {
-	env    *Env
+	at     func(path []any) *Env
 	tree   *Tree
 	errors TreeErrors
 }
@@ -130,7 +133,7 @@ func (p *treeParser) parse(path []any, v any) branch {
 }
 
 func (p *treeParser) template(b branch, src string) branch {
-	t, err := p.env.ParseTemplate(src)
+	t, err := p.at(b.path).ParseTemplate(src)
 	if err != nil {
 		p.errors = append(p.errors, &TreeError{Path: b.path, Err: asError(err)})
 		return b

@@ -48,6 +48,9 @@ func (ps *Problems) AddFile(file, message, hint string) {
 // SetRule makes every problem that is added from now on carry the id of a rule; "" ends that.
 func (ps *Problems) SetRule(id string) { ps.rule = id }
 
+// Rule is the id that SetRule was last given.
+func (ps *Problems) Rule() string { return ps.rule }
+
 // All returns the problems sorted by file, line and column; those of one place in the order in which they were added.
 func (ps *Problems) All() []Problem { return sorted(ps.list) }
 
