@@ -33,6 +33,7 @@ type batch struct {
 	dirtyLatches []journal.Latch
 	states       map[string]journal.RuleState // of paused rules; nil: not read yet
 	silences     []silence                    // nil: not read yet
+	hears        listeners
 	routed       int
 }
 
@@ -103,6 +104,9 @@ func (b *batch) write(ctx context.Context, tx bun.Tx) error {
 			return err
 		}
 		db.HintAfter(ctx, journal.Topic)
+	}
+	if err := b.writeMail(ctx, tx); err != nil {
+		return err
 	}
 	if err := b.writeLatches(ctx, tx); err != nil {
 		return err

@@ -12,6 +12,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,11 @@ type Options struct {
 	// ended or wait: for simulated time.
 	Inline  bool
 	Metrics *Metrics
+	// MaxRecoveries is how often a run is taken up again that was broken off
+	// and has got no further since; zero means 10.
+	MaxRecoveries int
+	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
+	Secret func(name string) (string, error)
 }
 
 // Engine routes, decides and executes. Make it with New, give it rules with
@@ -75,6 +81,12 @@ func New(o Options) *Engine {
 	}
 	if o.Workers == 0 {
 		o.Workers = 64
+	}
+	if o.MaxRecoveries == 0 {
+		o.MaxRecoveries = defaultMaxRecoveries
+	}
+	if o.Secret == nil {
+		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
@@ -120,7 +132,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 	}
 	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*journal.Run)(nil)).
-			Set("ready = ?, lease_node = NULL, lease_until = NULL", true).Where("lease_until IS NOT NULL").Exec(ctx)
+			Set("ready = ?, lease_node = NULL, lease_until = NULL, recoveries = recoveries + 1", true).Where("lease_until IS NOT NULL").Exec(ctx)
 		return err
 	})
 }

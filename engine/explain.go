@@ -2,12 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/flightrules/flightrules/engine/journal"
-	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/expression"
 	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/rules"
@@ -179,7 +177,7 @@ func flatten(c *rules.Condition, env map[string]any, at time.Time) []Evaluated {
 // envAsOf is env as it was at a time, from the log alone.
 func (e *Engine) envAsOf(ctx context.Context, r *rules.Rule, t *rules.Trigger, at time.Time, value map[string]any) (map[string]any, error) {
 	env, vars := e.plainEnv(ctx, r, t.ID, value)
-	for name, fn := range e.functionsAsOf(ctx, at) {
+	for name, fn := range e.past(ctx, at).functions() {
 		env[name] = fn
 	}
 	env["events"] = []any{value}
@@ -192,64 +190,6 @@ func (e *Engine) envAsOf(ctx context.Context, r *rules.Rule, t *rules.Trigger, a
 	}
 	merge(vars, values)
 	return env, nil
-}
-
-// functionsAsOf are the functions that read, as of a time.
-func (e *Engine) functionsAsOf(ctx context.Context, at time.Time) map[string]any {
-	idb, after := e.DB.Read(), at.Add(time.Microsecond)
-	state := func(kind, id string) (any, error) {
-		then, err := e.Entities.AsOf(ctx, idb, kind, id, at)
-		if errors.Is(err, entities.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		return e.Events.State(kind, then.Next)
-	}
-	since := func(kind, id, field string) (time.Time, error) {
-		list, err := e.Entities.Transitions(ctx, idb, entities.Filter{Kind: kind, ID: id, Field: field, To: after, Limit: 1})
-		if err != nil {
-			return time.Time{}, err
-		}
-		if len(list) == 0 {
-			return time.Time{}, fmt.Errorf("%w: %s %s had no %s", entities.ErrNotFound, kind, id, field)
-		}
-		return list[0].At, nil
-	}
-	return map[string]any{
-		"now":   func() time.Time { return at },
-		"state": state,
-		"since": since,
-		"held": func(kind, id, field string) (time.Duration, error) {
-			begin, err := since(kind, id, field)
-			return at.Sub(begin), err
-		},
-		"entities": func(kind string) ([]any, error) {
-			list, err := e.Entities.List(ctx, idb, kind, "", maxEntities)
-			if err != nil {
-				return nil, err
-			}
-			all := []any{}
-			for _, one := range list {
-				v, err := state(kind, one.ID)
-				if err != nil {
-					return nil, err
-				}
-				if v != nil {
-					all = append(all, map[string]any{"id": one.ID, "state": v})
-				}
-			}
-			return all, nil
-		},
-		"transitions": func(kind, id, field string, window any) (int, error) {
-			length, err := windowLength(window)
-			if err != nil {
-				return 0, err
-			}
-			return e.Entities.Count(ctx, idb, entities.Filter{Kind: kind, ID: id, Field: field, From: at.Add(-length), To: after})
-		},
-	}
 }
 
 // Plain is a value of an expression as plain JSON.

@@ -19,9 +19,19 @@ var ErrInputs = errors.New("bad inputs")
 // those that the rule declares. The actor is that of ctx. Errors: ErrNoRule,
 // ErrInputs.
 func (e *Engine) RunByHand(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error) {
+	event, err := e.byHand(rule, inputs)
+	if err != nil {
+		return journal.Event{}, err
+	}
+	recorded, _, err := e.Emit(ctx, event)
+	return recorded, err
+}
+
+// byHand is the event that runs a rule.
+func (e *Engine) byHand(rule string, inputs map[string]any) (Emitted, error) {
 	r := e.Rules().Rule(rule)
 	if r == nil {
-		return journal.Event{}, fmt.Errorf("%w: %s", ErrNoRule, rule)
+		return Emitted{}, fmt.Errorf("%w: %s", ErrNoRule, rule)
 	}
 	if inputs == nil {
 		inputs = map[string]any{}
@@ -29,13 +39,10 @@ func (e *Engine) RunByHand(ctx context.Context, rule string, inputs map[string]a
 	if manual := manualOf(r).Manual; manual != nil {
 		inputs = withDefaults(manual.Inputs, inputs)
 		if err := manual.Inputs.Check(inputs); err != nil {
-			return journal.Event{}, fmt.Errorf("%w: %w", ErrInputs, err)
+			return Emitted{}, fmt.Errorf("%w: %w", ErrInputs, err)
 		}
 	}
-	recorded, _, err := e.Emit(ctx, Emitted{
-		Name: triggers.Manual, Kind: triggers.RuleKind, EntityID: rule, Payload: db.ToJSON(shape.Encode(inputs)),
-	})
-	return recorded, err
+	return Emitted{Name: triggers.Manual, Kind: triggers.RuleKind, EntityID: rule, Payload: db.ToJSON(shape.Encode(inputs))}, nil
 }
 
 // withDefaults fills in the fields that are not given.

@@ -41,8 +41,11 @@ func (e *Engine) Matches(ctx context.Context, event triggers.Event) ([]rules.Can
 // event finds the rules that an event is something to, and goes on with each.
 // An event that is not recorded yet is when a decision refers to it.
 func (b *batch) event(ctx context.Context, tx bun.Tx, e triggers.Event) error {
+	if err := b.deliver(ctx, tx, e); err != nil {
+		return err
+	}
 	if e.Name == triggers.Manual {
-		if err := b.byHand(ctx, tx, e); err != nil {
+		if err := b.runByHand(ctx, tx, e); err != nil {
 			return err
 		}
 	}
@@ -191,8 +194,8 @@ func (b *batch) notEnded(ctx context.Context, tx bun.Tx, m match) error {
 	return b.decide(ctx, tx, m)
 }
 
-// byHand decides about a run that somebody wants.
-func (b *batch) byHand(ctx context.Context, tx bun.Tx, e triggers.Event) error {
+// runByHand decides about a run that somebody wants.
+func (b *batch) runByHand(ctx context.Context, tx bun.Tx, e triggers.Event) error {
 	r := b.set.Rule(e.EntityID)
 	if r == nil {
 		gone := match{rule: &rules.Rule{ID: e.EntityID}, trigger: &rules.Trigger{ID: manualTrigger}, event: e}

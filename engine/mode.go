@@ -65,7 +65,7 @@ func (b *batch) active(ctx context.Context, tx bun.Tx, lane string, mode rules.M
 func (b *batch) start(m match, env map[string]any, lane string, outcome journal.Outcome, detail string) *journal.Run {
 	run := b.newRun(m, env, lane)
 	run.Ready = true
-	if m.rule.Mode != rules.Parallel {
+	if !shares(m.rule) {
 		run.Slot = lane
 	}
 	b.decision(m, outcome, detail, run.ID)
@@ -94,8 +94,12 @@ func (b *batch) newRun(m match, env map[string]any, lane string) *journal.Run {
 	b.lanes[lane] = append(b.lanes[lane], run)
 	b.starts[startKey(m)]++
 	b.versions[m.rule.Version] = m.rule
+	b.listening(run, m.rule.Awaits())
 	return run
 }
+
+// shares says whether several runs of a lane may go on at once.
+func shares(r *rules.Rule) bool { return r.Mode == rules.Parallel }
 
 // waits says whether a run waits for another one of its lane to end.
 func waits(run *journal.Run) bool { return run.Status == journal.RunQueued && !run.Ready }
@@ -129,7 +133,7 @@ func (b *batch) restart(ctx context.Context, tx bun.Tx, m match, env map[string]
 	for _, run := range active {
 		detail := "restarted by a newer match"
 		if run.Status == journal.RunRunning {
-			if err := b.ask(ctx, tx, run, detail); err != nil {
+			if err := askToEnd(ctx, tx, run, detail, b.now); err != nil {
 				return err
 			}
 			going, ends = append(going, run), run
@@ -155,23 +159,6 @@ func (b *batch) restart(ctx context.Context, tx bun.Tx, m match, env map[string]
 	return nil
 }
 
-// ask asks the node that executes a run to end it.
-func (b *batch) ask(ctx context.Context, tx bun.Tx, run *journal.Run, why string) error {
-	if !run.CancelAt.IsZero() {
-		return nil
-	}
-	run.CancelAt, run.CancelWhy = b.at(), why
-	if _, err := tx.NewUpdate().Model(run).Column("cancel_at", "cancel_why").WherePK().Exec(ctx); err != nil {
-		return err
-	}
-	db.HintAfter(ctx, journal.Topic)
-	b.timers[timerName{cancelTimer, run.ID}] = &pending{dirty: true, timer: &timer.Timer{
-		Kind: cancelTimer, Key: run.ID, DueAt: db.At(b.now.Add(endBound)),
-	}}
-	db.HintAfter(ctx, timer.Topic)
-	return nil
-}
-
 // cancelIdle ends a run that nobody executes.
 func (b *batch) cancelIdle(ctx context.Context, tx bun.Tx, run *journal.Run, why string) error {
 	for _, fresh := range b.runs {
@@ -194,6 +181,9 @@ func endRun(ctx context.Context, tx bun.Tx, id, why string, now time.Time) error
 	if err := endSteps(ctx, tx, id, now); err != nil {
 		return err
 	}
+	if err := journal.Deaf(ctx, tx, id); err != nil {
+		return err
+	}
 	_, err := timer.Cancel(ctx, tx, wakeTimer, id)
 	return err
 }
@@ -204,10 +194,6 @@ func endSteps(ctx context.Context, tx bun.Tx, run string, now time.Time) error {
 		Where("run_id = ? AND status IN (?, ?)", run, journal.StepRunning, journal.StepWaiting).Exec(ctx)
 	return err
 }
-
-// cancelTimer is the kind of the timers of runs that were asked to end; the key
-// is the run.
-const cancelTimer = "run.cancel"
 
 // endOverdue ends a run that was asked to and did not, and lets the next one of
 // its lane begin.
@@ -238,6 +224,10 @@ func promote(ctx context.Context, tx bun.Tx, lane string) error {
 		return nil
 	}
 	db.HintAfter(ctx, journal.Topic)
+	// What came while it waited its turn was for the run before it.
+	if _, err := tx.NewDelete().Model((*journal.Mail)(nil)).Where("run_id = ?", next.ID).Exec(ctx); err != nil {
+		return err
+	}
 	_, err := tx.NewUpdate().Model(&next).Set("slot = lane, ready = ?", true).Where("id = ?", next.ID).Exec(ctx)
 	return err
 }

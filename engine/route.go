@@ -247,6 +247,9 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 			return err
 		}
 	}
+	if err := b.changed(ctx, tx, t); err != nil {
+		return err
+	}
 	name := triggers.ChangedEvent(t.Kind)
 	if !b.set.Listens(name) {
 		return nil

@@ -175,7 +175,15 @@ var ErrSilence = errors.New("bad silence")
 
 // Silence makes a silence; its author is the actor of ctx. Errors: ErrSilence,
 // an *expression.Error of the matcher.
-func (e *Engine) Silence(ctx context.Context, spec SilenceSpec) (journal.Silence, error) {
+func (e *Engine) Silence(ctx context.Context, spec SilenceSpec) (row journal.Silence, err error) {
+	err = e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		row, err = e.silenceTx(ctx, tx, spec)
+		return err
+	})
+	return row, err
+}
+
+func (e *Engine) silenceTx(ctx context.Context, tx bun.Tx, spec SilenceSpec) (journal.Silence, error) {
 	now := e.Now()
 	row := journal.Silence{
 		ID: spec.ID, Matcher: spec.Match, StartsAt: db.At(spec.Start), EndsAt: db.At(spec.End), Reason: spec.Reason,
@@ -196,7 +204,7 @@ func (e *Engine) Silence(ctx context.Context, spec SilenceSpec) (journal.Silence
 	if _, err := e.Compiler.CompileMatcher(spec.Match); err != nil {
 		return row, err
 	}
-	err := e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return openSilence(ctx, tx, row) })
+	err := openSilence(ctx, tx, row)
 	if db.IsUnique(err) {
 		err = fmt.Errorf("%w: the id %q is taken", ErrSilence, row.ID)
 	}
@@ -218,21 +226,25 @@ func endAt(ctx context.Context, tx bun.Tx, row journal.Silence) error {
 
 // Unsilence ends a silence now. ErrNotFound of journal when there is none that
 // is not over; ErrSilence for one of the files.
-func (e *Engine) Unsilence(ctx context.Context, id string) (journal.Silence, error) {
-	var row journal.Silence
-	err := e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		if row, err = journal.SilenceByID(ctx, tx, id); err != nil {
-			return err
-		}
-		switch {
-		case !row.EndedAt.IsZero():
-			return fmt.Errorf("silence %s is over: %w", id, journal.ErrNotFound)
-		case row.File:
-			return fmt.Errorf("%w: %s stands in the files: take it out there", ErrSilence, id)
-		}
-		return cutSilence(ctx, tx, &row, e.Now())
+func (e *Engine) Unsilence(ctx context.Context, id string) (row journal.Silence, err error) {
+	err = e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		row, err = e.unsilenceTx(ctx, tx, id)
+		return err
 	})
 	return row, err
+}
+
+func (e *Engine) unsilenceTx(ctx context.Context, tx bun.Tx, id string) (journal.Silence, error) {
+	row, err := journal.SilenceByID(ctx, tx, id)
+	switch {
+	case err != nil:
+		return row, err
+	case !row.EndedAt.IsZero():
+		return row, fmt.Errorf("silence %s is over: %w", id, journal.ErrNotFound)
+	case row.File:
+		return row, fmt.Errorf("%w: %s stands in the files: take it out there", ErrSilence, id)
+	}
+	return row, cutSilence(ctx, tx, &row, e.Now())
 }
 
 // cutSilence moves the end of a silence to now.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,57 +15,65 @@ import (
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
-	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/rules"
 )
 
 // walk is one walk over the steps of a run's rule, from the first. Steps whose
 // outcome is in the journal are passed over with that outcome; so a run that
-// is resumed, taken over or begun is walked in the same way.
+// is resumed, taken over, retried or begun is walked in the same way. Its frames
+// do the walking; what they share is here.
 //
 // What a step without outside effect did is kept in dirty and written with the
 // next transaction, in time for whatever could make it visible.
 type walk struct {
 	*Engine
-	run   journal.Run
-	rule  *rules.Rule
-	env   map[string]any
-	steps map[string]any // steps.<id> of env
-	done  map[string]journal.Step
-	dirty []journal.Step
-	next  int // position of the next step that begins
+	run  journal.Run
+	rule *rules.Rule
+
+	mu    sync.Mutex // guards what follows: the branches of parallel share it
+	done  map[place]journal.Step
+	dirty map[place]int // what is yet to be written, by the revision that is
+	rev   int
+	next  int            // position of the next step that begins
+	mail  []journal.Mail // what has come for the run, oldest first
+	news  chan struct{}  // closed when more has come
+	vault *vault
 }
 
-// suspended ends a walk that waits.
-type suspended struct{ until time.Time }
+// place names a step of a run: its path, and the iterations of the loops and
+// the attempts of the blocks around it.
+type place struct{ path, iteration string }
 
-func (s *suspended) Error() string { return "the run waits until " + s.until.Format(time.RFC3339) }
+func placeOf(s journal.Step) place { return place{s.Path, s.Iteration} }
 
-// cancelled ends the context of a run that somebody asked to end.
-type cancelled struct{ why string }
-
-func (c *cancelled) Error() string { return "cancelled: " + c.why }
-
-// stepFailed ends a walk because a step did not succeed: the run has failed.
-type stepFailed struct {
-	path string
-	err  error
+func (e *Engine) newWalk(run journal.Run) *walk {
+	return &walk{
+		Engine: e, run: run, done: map[place]journal.Step{}, dirty: map[place]int{}, news: make(chan struct{}),
+	}
 }
-
-func (f *stepFailed) Error() string { return f.path + ": " + f.err.Error() }
-func (f *stepFailed) Unwrap() error { return f.err }
 
 // walk takes a claimed run as far as it goes. An error means that it is not
 // known how far that was; the journal knows.
-func (e *Engine) walk(ctx context.Context, run journal.Run) error {
-	w := &walk{Engine: e, run: run, steps: map[string]any{}, done: map[string]journal.Step{}}
+func (w *walk) walk(ctx context.Context) error {
 	err := w.prepare(ctx)
-	if err == nil {
-		err = w.all(ctx, w.rule.Actions)
+	if w.run.Recoveries > w.MaxRecoveries {
+		return w.giveUp(ctx)
 	}
+	if err == nil {
+		var f *frame
+		if f, err = w.frame(ctx); err == nil {
+			err = f.all(ctx, w.rule.Actions)
+		}
+	}
+	return w.end(ctx, err)
+}
+
+// end ends or suspends the run with what its steps have come to.
+func (w *walk) end(ctx context.Context, err error) error {
 	var (
 		waits  *suspended
 		failed *stepFailed
+		ends   *stopped
 		broken *unusable
 		asked  *cancelled
 	)
@@ -71,19 +81,27 @@ func (e *Engine) walk(ctx context.Context, run journal.Run) error {
 	case errors.As(context.Cause(ctx), &asked):
 		ending, stop := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 		defer stop()
-		return w.finish(ending, journal.RunCancelled, asked.why)
+		return w.finish(ending, journal.RunCancelled, asked.why, false)
 	case err == nil:
-		return w.finish(ctx, journal.RunSucceeded, "")
+		return w.finish(ctx, journal.RunSucceeded, "", false)
 	case errors.As(err, &waits):
-		return w.suspend(ctx, waits.until)
-	case errors.As(err, &failed), errors.As(err, &broken):
-		return w.finish(ctx, journal.RunFailed, err.Error())
+		return w.suspend(ctx, waits)
+	case errors.As(err, &ends) && ends.failure:
+		return w.finish(ctx, journal.RunFailed, ends.Error(), false)
+	case errors.As(err, &ends):
+		return w.finish(ctx, journal.RunSucceeded, "", false)
+	case errors.As(err, &failed) && w.run.Attempt < w.rule.Retry.Attempts:
+		return w.retryLater(ctx, failed)
+	case errors.As(err, &failed):
+		return w.finish(ctx, journal.RunFailed, err.Error(), w.rule.Retry.Attempts > 1)
+	case errors.As(err, &broken):
+		return w.finish(ctx, journal.RunFailed, err.Error(), false)
 	default:
 		return err
 	}
 }
 
-// prepare reads what the run has to do with.
+// prepare reads what the run has done, and what it has to do.
 func (w *walk) prepare(ctx context.Context) error {
 	idb := w.DB.Read()
 	steps, err := journal.Steps(ctx, idb, w.run.ID)
@@ -91,44 +109,50 @@ func (w *walk) prepare(ctx context.Context) error {
 		return err
 	}
 	for _, s := range steps {
-		w.done[s.Path] = s
+		w.done[placeOf(s)] = s
 		w.next = max(w.next, s.Position+1)
 	}
 	if w.rule, err = w.Engine.rule(ctx, idb, w.run.Rule, w.run.Version); err != nil {
 		return err
 	}
-	_, value, err := w.Engine.event(ctx, idb, w.run.EventID)
-	if errors.Is(err, errUnreadable) {
-		return &stepFailed{"event", err}
-	} else if err != nil {
-		return err
-	}
-	var vars map[string]any
-	w.env, vars = w.plainEnv(ctx, w.rule, w.run.Trigger, value)
-	if err := w.batch(ctx, idb); err != nil {
-		return err
-	}
-	merge(vars, stored(w.run.Variables))
-	w.env["steps"] = w.steps
-	w.env["run"] = map[string]any{
-		"id": w.run.ID, "rule": w.run.Rule, "started_at": w.run.StartedAt.Time, "attempt": w.run.Attempt,
+	if len(w.rule.Awaits()) > 0 {
+		return w.look(ctx)
 	}
 	return nil
 }
 
+// frame makes the frame in which the run begins.
+func (w *walk) frame(ctx context.Context) (*frame, error) {
+	_, value, err := w.Engine.event(ctx, w.DB.Read(), w.run.EventID)
+	if errors.Is(err, errUnreadable) {
+		return nil, &stepFailed{path: "event", err: err}
+	} else if err != nil {
+		return nil, err
+	}
+	env, vars := w.plainEnv(ctx, w.rule, w.run.Trigger, value)
+	merge(vars, stored(w.run.Variables))
+	f := &frame{walk: w, env: env, vars: vars, steps: map[string]any{}}
+	env["trigger"].(map[string]any)["event"] = value
+	env["steps"] = f.steps
+	env["run"] = map[string]any{
+		"id": w.run.ID, "rule": w.run.Rule, "started_at": w.run.StartedAt.Time, "attempt": w.run.Attempt,
+	}
+	return f, w.batch(ctx, env)
+}
+
 // batch puts the events of a group into the environment. One that cannot be
 // read any more is left out.
-func (w *walk) batch(ctx context.Context, idb bun.IDB) error {
+func (w *walk) batch(ctx context.Context, env map[string]any) error {
 	if w.run.Batch == nil {
 		return nil
 	}
 	var ids []string
 	if err := json.Unmarshal(w.run.Batch, &ids); err != nil {
-		return &stepFailed{"events", err}
+		return &stepFailed{path: "events", err: err}
 	}
 	events := make([]any, 0, len(ids))
 	for _, id := range ids {
-		_, value, err := w.Engine.event(ctx, idb, id)
+		_, value, err := w.Engine.event(ctx, w.DB.Read(), id)
 		if errors.Is(err, errUnreadable) {
 			continue
 		}
@@ -137,154 +161,70 @@ func (w *walk) batch(ctx context.Context, idb bun.IDB) error {
 		}
 		events = append(events, value)
 	}
-	w.env["events"] = events
+	env["events"] = events
 	return nil
 }
 
-// all walks a list of steps.
-func (w *walk) all(ctx context.Context, steps []*rules.Step) error {
-	for _, step := range steps {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := w.one(ctx, step); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// one walks one step: past it, into it, or by doing it.
-func (w *walk) one(ctx context.Context, step *rules.Step) error {
-	if before, ok := w.done[step.Path]; ok && before.Status.Final() {
-		return w.pass(step, before)
-	}
-	record, begun := w.done[step.Path]
-	if !begun {
-		record = journal.Step{
-			RunID: w.run.ID, Path: step.Path, Position: w.next, StepID: step.ID, Action: step.Action,
-			Status: journal.StepRunning, StartedAt: db.At(w.Now()),
-		}
-		w.next++
-		if admitted, err := w.admitted(step); err != nil {
-			return w.end(step, record, nil, fmt.Errorf("if: %w", err))
-		} else if !admitted {
-			record.Status, record.FinishedAt = journal.StepSkipped, db.At(w.Now())
-			w.keep(record)
-			return w.pass(step, record)
-		}
-	}
-	record.Attempt++
-	output, err := w.do(ctx, step, &record)
-	var waits *suspended
-	if errors.As(err, &waits) || outside(err) {
-		return err
-	}
-	if record.Status.Final() {
-		return w.pass(step, record)
-	}
-	return w.end(step, record, output, err)
-}
-
-// outside says whether an error is not the step's own: the run itself was
-// broken off.
-func outside(err error) bool {
-	var own *stepError
-	var inner *stepFailed
-	return err != nil && !errors.As(err, &own) && !errors.As(err, &inner)
-}
-
-// stepError marks an error as the step's own.
-type stepError struct{ err error }
-
-func (s *stepError) Error() string { return s.err.Error() }
-func (s *stepError) Unwrap() error { return s.err }
-
-// own marks an error as the step's own.
-func own(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &stepError{err}
-}
-
-func (w *walk) admitted(step *rules.Step) (bool, error) {
-	if !step.Enabled || step.If == nil {
-		return step.Enabled, nil
-	}
-	return step.If.Bool(w.env)
-}
-
-// end records how a step ended, and gives what the walk does about it.
-func (w *walk) end(step *rules.Step, record journal.Step, output any, err error) error {
-	w.conclude(&record, output, err)
-	w.keep(record)
-	return w.pass(step, record)
-}
-
-// conclude fills in how a step ended.
-func (w *walk) conclude(record *journal.Step, output any, err error) {
-	record.Status, record.FinishedAt = journal.StepSucceeded, db.At(w.Now())
-	if output != nil {
-		record.Output = db.ToJSON(shape.Encode(output))
-	}
-	if err != nil {
-		record.Status, record.Error = journal.StepFailed, err.Error()
-	}
+// recorded is what the journal will say of a step.
+func (w *walk) recorded(at place) (journal.Step, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, ok := w.done[at]
+	return s, ok
 }
 
 // keep puts the record of a step among what is to be written.
 func (w *walk) keep(record journal.Step) {
-	w.done[record.Path] = record
-	for i := range w.dirty {
-		if w.dirty[i].Path == record.Path {
-			w.dirty[i] = record
-			return
-		}
-	}
-	w.dirty = append(w.dirty, record)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rev++
+	w.done[placeOf(record)] = record
+	w.dirty[placeOf(record)] = w.rev
 }
 
-// pass goes past a step that has ended, with all that it left behind.
-func (w *walk) pass(step *rules.Step, record journal.Step) error {
-	output := stored(record.Output)
-	switch do := step.Do.(type) {
-	case rules.SetVars:
-		if record.Status == journal.StepSucceeded {
-			merge(w.env["vars"].(map[string]any), output)
-		}
-	case rules.Choose:
-		// The variables and outputs of the branch that was taken.
-		if branch, ok := taken(do, record); ok {
-			for _, inner := range branch {
-				if before, ok := w.done[inner.Path]; ok {
-					if err := w.pass(inner, before); err != nil && !step.ContinueOnError {
-						return err
-					}
-				}
-			}
-		}
-	case rules.Act:
-		if decoded, err := do.Action.Output.Decode(output); err == nil {
-			output = decoded
-		}
-	}
-	if step.ID != "" {
-		w.steps[step.ID] = map[string]any{"output": output, "status": string(record.Status), "error": record.Error}
-	}
-	if record.Status == journal.StepFailed && !step.ContinueOnError {
-		return &stepFailed{step.Path, errors.New(record.Error)}
-	}
-	return nil
+// note is keep for a record that was written already.
+func (w *walk) note(record journal.Step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done[placeOf(record)] = record
+	delete(w.dirty, placeOf(record))
+}
+
+// position is that of a step that begins.
+func (w *walk) position() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	return w.next - 1
 }
 
 // commit writes what is dirty, and whatever fn writes, under the run's lease.
 func (w *walk) commit(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	return w.write(ctx, "lease_until = ?", []any{db.At(w.Now().Add(w.Lease))}, fn)
+}
+
+// write updates the run if this walk still holds it, which is the first write
+// of every transaction of a walk; then it writes what is dirty, and what fn
+// does. A run that gets further has recovered.
+func (w *walk) write(ctx context.Context, set string, args []any, fn func(ctx context.Context, tx bun.Tx) error) error {
+	rows, revisions := w.unwritten()
+	ended := slices.ContainsFunc(rows, func(s journal.Step) bool { return s.Status.Final() })
 	err := w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := w.fence(ctx, tx, "lease_until = ?", db.At(w.Now().Add(w.Lease))); err != nil {
+		q := tx.NewUpdate().Model((*journal.Run)(nil)).Set(set, args...).
+			Where("id = ? AND epoch = ? AND lease_node = ?", w.run.ID, w.run.Epoch, w.Node)
+		if ended && w.run.Recoveries > 0 {
+			q = q.Set("recoveries = 0")
+		}
+		res, err := q.Exec(ctx)
+		if err != nil {
 			return err
 		}
-		if err := w.flush(ctx, tx); err != nil {
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n != 1 {
+			return errLeaseLost
+		}
+		if err := upsert(ctx, tx, rows...); err != nil {
 			return err
 		}
 		if fn == nil {
@@ -293,71 +233,112 @@ func (w *walk) commit(ctx context.Context, fn func(ctx context.Context, tx bun.T
 		return fn(ctx, tx)
 	})
 	if err == nil {
-		w.dirty = nil
+		w.wrote(revisions)
 	}
 	return err
 }
 
-// fence updates the run if this walk still holds it. It is the first write of
-// every transaction of a walk.
-func (w *walk) fence(ctx context.Context, tx bun.Tx, set string, args ...any) error {
-	res, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set(set, args...).
-		Where("id = ? AND epoch = ? AND lease_node = ?", w.run.ID, w.run.Epoch, w.Node).Exec(ctx)
-	if err != nil {
-		return err
+// unwritten is what is dirty now, in the order in which the steps began.
+func (w *walk) unwritten() ([]journal.Step, map[place]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rows := make([]journal.Step, 0, len(w.dirty))
+	for at := range w.dirty {
+		rows = append(rows, w.done[at])
 	}
-	n, err := res.RowsAffected()
-	if err == nil && n != 1 {
-		err = errLeaseLost
-	}
-	return err
+	slices.SortFunc(rows, func(a, b journal.Step) int { return a.Position - b.Position })
+	return rows, maps.Clone(w.dirty)
 }
 
-func (w *walk) flush(ctx context.Context, tx bun.Tx) error {
-	return upsert(ctx, tx, w.dirty...)
+// wrote takes out of what is dirty what was written and has not changed since.
+func (w *walk) wrote(revisions map[place]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for at, rev := range revisions {
+		if w.dirty[at] == rev {
+			delete(w.dirty, at)
+		}
+	}
 }
+
+// upsertRows bounds how many rows one statement writes.
+const upsertRows = 500
 
 func upsert(ctx context.Context, tx bun.Tx, steps ...journal.Step) error {
-	if len(steps) == 0 {
-		return nil
+	for some := range slices.Chunk(steps, upsertRows) {
+		if _, err := tx.NewInsert().Model(&some).On("CONFLICT (run_id, path, iteration) DO UPDATE").
+			Set("status = EXCLUDED.status, attempt = EXCLUDED.attempt, failures = EXCLUDED.failures, attempt_at = EXCLUDED.attempt_at, due_at = EXCLUDED.due_at").
+			Set("input = EXCLUDED.input, output = EXCLUDED.output, error = EXCLUDED.error, finished_at = EXCLUDED.finished_at").
+			Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
 	}
-	_, err := tx.NewInsert().Model(&steps).On("CONFLICT (run_id, path, iteration) DO UPDATE").
-		Set("status = EXCLUDED.status, attempt = EXCLUDED.attempt, input = EXCLUDED.input, output = EXCLUDED.output, error = EXCLUDED.error, finished_at = EXCLUDED.finished_at").
-		Returning("NULL").Exec(ctx)
-	return err
+	return nil
 }
 
-// suspend gives the run back until a time.
-func (w *walk) suspend(ctx context.Context, until time.Time) error {
-	return w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := w.fence(ctx, tx, "status = ?, lease_node = NULL, lease_until = NULL", journal.RunWaiting); err != nil {
-			return err
+// suspend gives the run back until a time, or until something comes.
+//
+// A condition may have become true between the look at it and the moment from
+// which changes of what it read are noticed: where that set has grown, the run
+// is ready to look once more.
+func (w *walk) suspend(ctx context.Context, s *suspended) error {
+	set := "status = ?, lease_node = NULL, lease_until = NULL, heeds = ?, ready = (woken AND ?)"
+	args := []any{journal.RunWaiting, s.heeds, s.heeds}
+	return w.write(ctx, set, args, func(ctx context.Context, tx bun.Tx) error {
+		if w.watches() {
+			grown, err := journal.SetWatches(ctx, tx, w.run.ID, s.watched(w.run.ID))
+			if err != nil {
+				return err
+			}
+			if grown {
+				if _, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?", true).Where("id = ?", w.run.ID).Exec(ctx); err != nil {
+					return err
+				}
+			}
 		}
-		if err := w.flush(ctx, tx); err != nil {
-			return err
-		}
-		db.HintAfter(ctx, timer.Topic)
-		return timer.Set(ctx, tx, timer.Timer{Kind: wakeTimer, Key: w.run.ID, DueAt: db.At(until)})
+		db.HintAfter(ctx, journal.Topic) // it may be ready already
+		return w.wakeAt(ctx, tx, s.until)
 	})
 }
 
-// finish ends the run.
-func (w *walk) finish(ctx context.Context, status journal.RunStatus, why string) error {
-	err := w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := w.fence(ctx, tx, "status = ?, error = NULLIF(?, ''), slot = NULL, lease_node = NULL, lease_until = NULL, finished_at = ?",
-			status, why, db.At(w.Now())); err != nil {
-			return err
-		}
-		if err := w.flush(ctx, tx); err != nil {
-			return err
-		}
-		if status == journal.RunCancelled {
+// wakeAt sets the timer of the run; zero: none.
+func (w *walk) wakeAt(ctx context.Context, tx bun.Tx, until time.Time) error {
+	if until.IsZero() {
+		_, err := timer.Cancel(ctx, tx, wakeTimer, w.run.ID)
+		return err
+	}
+	db.HintAfter(ctx, timer.Topic)
+	return timer.Set(ctx, tx, timer.Timer{Kind: wakeTimer, Key: w.run.ID, DueAt: db.At(until)})
+}
+
+// watches says whether the run may wait for a condition.
+func (w *walk) watches() (yes bool) {
+	w.rule.Each(func(s *rules.Step) {
+		do, ok := s.Do.(rules.WaitFor)
+		yes = yes || ok && do.Condition != nil
+	})
+	return yes
+}
+
+// finish ends the run. dead puts it among those that somebody should look at.
+func (w *walk) finish(ctx context.Context, status journal.RunStatus, why string, dead bool) error {
+	set := "status = ?, error = NULLIF(?, ''), dead = ?, slot = NULL, lease_node = NULL, lease_until = NULL, finished_at = ?"
+	args := []any{status, why, dead, db.At(w.Now())}
+	err := w.write(ctx, set, args, func(ctx context.Context, tx bun.Tx) error {
+		if status == journal.RunCancelled || dead {
 			if err := endSteps(ctx, tx, w.run.ID, w.Now()); err != nil {
 				return err
 			}
 		}
-		if _, err := timer.Cancel(ctx, tx, cancelTimer, w.run.ID); err != nil {
-			return err
+		if w.rule == nil || len(w.rule.Awaits()) > 0 || w.watches() {
+			if err := journal.Deaf(ctx, tx, w.run.ID); err != nil {
+				return err
+			}
+		}
+		if !w.run.CancelAt.IsZero() || status == journal.RunCancelled {
+			if _, err := timer.Cancel(ctx, tx, cancelTimer, w.run.ID); err != nil {
+				return err
+			}
 		}
 		return promote(ctx, tx, w.run.Lane)
 	})

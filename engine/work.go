@@ -35,6 +35,7 @@ type worker struct {
 type execution struct {
 	epoch  int64 // of its claim
 	cancel context.CancelCauseFunc
+	walk   *walk
 }
 
 func (w *worker) init(e *Engine) {
@@ -44,12 +45,13 @@ func (w *worker) init(e *Engine) {
 }
 
 // begin gives the context of the execution of a run.
-func (w *worker) begin(ctx context.Context, run journal.Run) (context.Context, context.CancelCauseFunc) {
+func (w *worker) begin(ctx context.Context, run journal.Run) (context.Context, context.CancelCauseFunc, *walk) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.active[run.ID] = execution{run.Epoch, cancel}
-	return ctx, cancel
+	at := w.newWalk(run)
+	w.active[run.ID] = execution{run.Epoch, cancel, at}
+	return ctx, cancel, at
 }
 
 func (w *worker) end(run journal.Run) {
@@ -72,7 +74,7 @@ func (w *worker) wait() { w.busy.Wait() }
 
 // Step claims as many runs as there are free workers.
 func (w *worker) Step(ctx context.Context) (more bool, err error) {
-	if err := w.cancelAsked(ctx); err != nil {
+	if err := w.tell(ctx); err != nil {
 		return false, err
 	}
 	free := cap(w.slots) - len(w.slots)
@@ -85,7 +87,7 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 	}
 	for _, run := range runs {
 		w.slots <- struct{}{}
-		running, cancel := w.begin(ctx, run)
+		running, cancel, at := w.begin(ctx, run)
 		work := func() {
 			defer func() {
 				w.end(run)
@@ -93,7 +95,7 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 				<-w.slots
 				w.DB.Hint(journal.Topic)
 			}()
-			w.execute(running, run)
+			w.execute(running, run, at)
 		}
 		if w.Inline {
 			work()
@@ -104,21 +106,30 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 	return len(runs) > 0, nil
 }
 
-// cancelAsked ends the contexts of the runs that somebody asked to end.
-func (w *worker) cancelAsked(ctx context.Context) error {
-	if len(w.ours()) == 0 {
+// tell ends the contexts of the runs that somebody asked to end, and tells those
+// for which something has come.
+func (w *worker) tell(ctx context.Context) error {
+	ours := w.ours()
+	if len(ours) == 0 {
 		return nil
 	}
-	var asked []journal.Run
-	if err := w.DB.Read().NewSelect().Model(&asked).Column("id", "epoch", "cancel_why").
-		Where("lease_node = ? AND cancel_at IS NOT NULL AND finished_at IS NULL", w.Node).Scan(ctx); err != nil {
+	var told []journal.Run
+	if err := w.DB.Read().NewSelect().Model(&told).Column("id", "epoch", "cancel_at", "cancel_why", "woken").
+		Where("id IN (?) AND lease_node = ? AND (cancel_at IS NOT NULL OR woken)", bun.List(ours), w.Node).Scan(ctx); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, run := range asked {
-		if e, ok := w.active[run.ID]; ok && e.epoch == run.Epoch {
+	for _, run := range told {
+		w.mu.Lock()
+		e, ok := w.active[run.ID]
+		w.mu.Unlock()
+		switch {
+		case !ok || e.epoch != run.Epoch:
+		case !run.CancelAt.IsZero():
 			e.cancel(&cancelled{run.CancelWhy})
+		default:
+			if err := e.walk.look(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -148,8 +159,9 @@ func (w *worker) claim(ctx context.Context, limit int) ([]journal.Run, error) {
 		}
 		now := w.Now()
 		_, err = tx.NewUpdate().Model(&runs).
-			Set("status = ?, ready = ?, lease_node = ?, lease_until = ?, epoch = epoch + 1, started_at = COALESCE(started_at, ?)",
-				journal.RunRunning, false, w.Node, db.At(now.Add(w.Lease)), db.At(now)).
+			Set("recoveries = recoveries + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END").
+			Set("status = ?, ready = ?, woken = ?, heeds = ?, lease_node = ?, lease_until = ?, epoch = epoch + 1, started_at = COALESCE(started_at, ?)",
+				journal.RunRunning, false, false, false, w.Node, db.At(now.Add(w.Lease)), db.At(now)).
 			Where("id IN (?)", bun.List(ids)).Returning("*").Exec(ctx)
 		return err
 	})
@@ -214,8 +226,8 @@ func (w *worker) renewOnce(ctx context.Context) error {
 // execute walks a claimed run until it ends, waits, or is lost. What goes wrong
 // outside of its steps (the database is away, the process ends) leaves it to
 // whoever finds its lease run out.
-func (e *Engine) execute(ctx context.Context, run journal.Run) {
-	err := contained(func() error { return e.walk(ctx, run) })
+func (e *Engine) execute(ctx context.Context, run journal.Run, at *walk) {
+	err := contained(func() error { return at.walk(ctx) })
 	if err == nil || ctx.Err() != nil {
 		return
 	}

@@ -120,7 +120,11 @@ type Run struct {
 	Variables  db.JSON   `bun:"variables"` // of the rule, as they were when it began; nil: it has none
 	Depth      int       `bun:"depth"`     // of what the run causes
 	Attempt    int       `bun:"attempt"`
-	Epoch      int64     `bun:"epoch"` // counts the claims; a writer with an older one is fenced off
+	Woken      bool      `bun:"woken"`      // something that it may wait for has come since it was claimed
+	Heeds      bool      `bun:"heeds"`      // it waits for such a thing
+	Recoveries int       `bun:"recoveries"` // how often it was broken off since it got any further
+	Dead       bool      `bun:"dead"`       // it has failed for good, and somebody should look at it
+	Epoch      int64     `bun:"epoch"`      // counts the claims; a writer with an older one is fenced off
 	LeaseNode  string    `bun:"lease_node,nullzero"`
 	LeaseUntil db.Time   `bun:"lease_until"`
 	Error      string    `bun:"error,nullzero"`
@@ -156,7 +160,10 @@ type Step struct {
 	StepID     string     `bun:"step_id,nullzero"`
 	Action     string     `bun:"action"`
 	Status     StepStatus `bun:"status"`
-	Attempt    int        `bun:"attempt"`
+	Attempt    int        `bun:"attempt"`    // how often it began, those times included that were broken off
+	Failures   int        `bun:"failures"`   // attempts that have failed
+	AttemptAt  db.Time    `bun:"attempt_at"` // when the present attempt began
+	DueAt      db.Time    `bun:"due_at"`     // of one that waits: until when at most; zero: until something comes
 	Input      db.JSON    `bun:"input"`
 	Output     db.JSON    `bun:"output"`
 	Error      string     `bun:"error,nullzero"`
@@ -220,6 +227,7 @@ type Filter struct {
 	Entity  string // of events: the entity's id
 	Outcome Outcome
 	Status  RunStatus
+	Dead    bool   // of runs: only those that were given up
 	Before  int64  // only with a smaller seq: the cursor of events and decisions
 	Last    string // only with a smaller id: the cursor of runs
 	Limit   int
@@ -262,6 +270,9 @@ func Runs(ctx context.Context, idb bun.IDB, f Filter) ([]Run, error) {
 	q := f.where(idb.NewSelect().Model(&list), map[string]string{
 		"rule = ?": f.Rule, "event_id = ?": f.Event, "status = ?": string(f.Status), "id < ?": f.Last,
 	})
+	if f.Dead {
+		q = q.Where("dead")
+	}
 	err := q.Order("id DESC").Scan(ctx)
 	return list, err
 }

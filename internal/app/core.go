@@ -144,6 +144,7 @@ func (c *Core) wire() error {
 	c.Engine = engine.New(engine.Options{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
+		Secret: c.config.Secret,
 	})
 	for table, note := range map[string]string{
 		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
@@ -151,6 +152,7 @@ func (c *Core) wire() error {
 		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules that something began with",
 		"migrations": "which migrations were applied", "rule_states": "which rules are in force, and which are paused",
 		"window_items": "events that triggers gather", "latches": "what triggers remember",
+		"listeners": "which events runs wait for", "mail": "events that came for runs", "watches": "entities that runs watch",
 		"silences": "times in which matches do not run", "silenced": "matches to be looked at again",
 	} {
 		if err := c.Entities.DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
