@@ -136,6 +136,9 @@ func (f *frame) one(ctx context.Context, step *rules.Step) error {
 			return f.leave(step, record)
 		}
 	}
+	if !begun && step.Inside() != nil {
+		f.keep(record) // when it began stays what it is
+	}
 	return f.perform(ctx, step, record)
 }
 

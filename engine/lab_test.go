@@ -45,11 +45,13 @@ type ratio struct {
 type ring struct {
 	Text string `json:"text"`
 	Fail string `json:"fail,omitempty"` // an error to give, or "panic"
+	Key  string `json:"key,omitempty" secret:"true"`
 }
 
 // rung is its output.
 type rung struct {
-	Rings int `json:"rings"`
+	Rings int    `json:"rings"`
+	Key   string `json:"key,omitempty"` // with which it was rung
 }
 
 // world is what is outside of the engine: it outlives restarts.
@@ -58,6 +60,8 @@ type world struct {
 	rings []action.Call
 	texts []string
 	hook  func(ctx context.Context)
+	fails map[string]int // how often the ringing of a text is yet to fail
+	busy  int            // how often the bell is yet to be in use
 }
 
 // labPlugin brings the kind, its events and the action.
@@ -116,13 +120,22 @@ func (p *labPlugin) ring(ctx context.Context, call action.Call, c ring) (rung, e
 	p.world.rings = append(p.world.rings, call)
 	p.world.texts = append(p.world.texts, c.Text)
 	n, hook := len(p.world.rings), p.world.hook
+	if p.world.busy > 0 {
+		p.world.busy--
+		p.world.mu.Unlock()
+		return rung{}, &action.Later{After: 5 * time.Second, Reason: "the bell is in use"}
+	}
+	if p.world.fails[c.Text] > 0 {
+		p.world.fails[c.Text]--
+		c.Fail = "the bell is broken"
+	}
 	p.world.mu.Unlock()
 	if hook != nil {
 		hook(ctx)
 	}
 	switch c.Fail {
 	case "":
-		return rung{Rings: n}, nil
+		return rung{Rings: n, Key: c.Key}, nil
 	case "panic":
 		panic("rung too hard")
 	default:
@@ -162,7 +175,7 @@ func each(t *testing.T, rules string, fn func(t *testing.T, l *lab)) {
 
 func newLab(t *testing.T, url, rules string) *lab {
 	t.Helper()
-	l := &lab{t: t, world: &world{}}
+	l := &lab{t: t, world: &world{fails: map[string]int{}}}
 	l.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: rules, Plugins: func() []plugins.Plugin {
 		l.plugin = &labPlugin{world: l.world}
 		return []plugins.Plugin{l.plugin}
