@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/flightrules/flightrules/engine/action"
@@ -71,8 +72,8 @@ func (f *frame) contained(ctx context.Context, a action.Action, config any, reco
 }
 
 // config is what an action is told. A repetition is told what it was told
-// before, as its idempotency key says so: only the texts with secrets, of which
-// the record holds masks, are made anew.
+// before, as its idempotency key says so: only the texts in which secrets were
+// masked are made anew.
 func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 	env := f.env
 	if len(do.Secrets) > 0 {
@@ -99,7 +100,8 @@ func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 	config := stored(record.Input)
 	var failed error
 	do.Config.Each(func(path []any, t *expression.Template) {
-		if used, _ := t.Members("secrets"); len(used) == 0 || failed != nil {
+		masked := strings.Contains(string(db.ToJSON(in(config, path))), secret.Mark)
+		if failed != nil || !masked {
 			return
 		}
 		v, err := t.Eval(env)
@@ -108,6 +110,24 @@ func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 		}
 	})
 	return config, failed
+}
+
+// in is what stands at the end of a path in a value; nil: nothing.
+func in(v any, path []any) any {
+	for _, part := range path {
+		switch key := part.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[key]
+		case int:
+			list, _ := v.([]any)
+			if key >= len(list) {
+				return nil
+			}
+			v = list[key]
+		}
+	}
+	return v
 }
 
 // replaced is a value with another at the end of a path in it.

@@ -54,11 +54,15 @@ type rung struct {
 	Key   string `json:"key,omitempty"` // with which it was rung
 }
 
+// token is the secret TOKEN.
+const token = `s3cr3t-"value"`
+
 // world is what is outside of the engine: it outlives restarts.
 type world struct {
 	mu    sync.Mutex
 	rings []action.Call
 	texts []string
+	keys  []string
 	hook  func(ctx context.Context)
 	fails map[string]int // how often the ringing of a text is yet to fail
 	busy  int            // how often the bell is yet to be in use
@@ -119,6 +123,7 @@ func (p *labPlugin) ring(ctx context.Context, call action.Call, c ring) (rung, e
 	p.world.mu.Lock()
 	p.world.rings = append(p.world.rings, call)
 	p.world.texts = append(p.world.texts, c.Text)
+	p.world.keys = append(p.world.keys, c.Key)
 	n, hook := len(p.world.rings), p.world.hook
 	if p.world.busy > 0 {
 		p.world.busy--
@@ -176,7 +181,13 @@ func each(t *testing.T, rules string, fn func(t *testing.T, l *lab)) {
 func newLab(t *testing.T, url, rules string) *lab {
 	t.Helper()
 	l := &lab{t: t, world: &world{fails: map[string]int{}}}
-	l.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: rules, Plugins: func() []plugins.Plugin {
+	secret := func(name string) (string, error) {
+		if name != "TOKEN" {
+			return "", fmt.Errorf("there is no secret %s", name)
+		}
+		return token, nil
+	}
+	l.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: rules, Secret: secret, Plugins: func() []plugins.Plugin {
 		l.plugin = &labPlugin{world: l.world}
 		return []plugins.Plugin{l.plugin}
 	}})

@@ -32,6 +32,8 @@ type Options struct {
 	Rules string
 	// Plugins makes the plugins, anew at each start.
 	Plugins func() []plugins.Plugin
+	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
+	Secret func(name string) (string, error)
 	// Log gets the engine's log; nil: nobody does.
 	Log *slog.Logger
 }
@@ -63,7 +65,7 @@ func Start(t testing.TB, o Options) *Engine {
 func (e *Engine) open() {
 	e.t.Helper()
 	core, err := app.Open(context.Background(), app.Config{
-		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.Now, Inline: true, Log: e.options.Log,
+		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.Now, Inline: true, Log: e.options.Log, Secret: e.options.Secret,
 		Files: fstest.MapFS{"rules.yaml": {Data: []byte(e.options.Rules)}},
 	})
 	if err != nil {
