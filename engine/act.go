@@ -30,7 +30,11 @@ func (f *frame) act(ctx context.Context, do rules.Act, record *journal.Step) (an
 	if err != nil {
 		return nil, own(err)
 	}
-	record.Attempt = max(record.Attempt, f.begun(record)+1)
+	begun := f.begun(record)
+	if broken := begun - record.Failures; broken > f.MaxRecoveries {
+		return nil, &givenUp{broken, record.Path}
+	}
+	record.Attempt = max(record.Attempt, begun+1)
 	f.keep(*record)
 	if err := f.commit(ctx, nil); err != nil {
 		return nil, err

@@ -200,7 +200,7 @@ func TestARunThatIsBrokenOffAgainAndAgainIsGivenUp(t *testing.T) {
 			}
 			l.wantRuns("r", failed)
 			run := l.lastRun()
-			if !run.Dead || run.Error != "it was broken off 11 times at the same place and is not taken up again: actions[1]" {
+			if !run.Dead || run.Error != "it was broken off 11 times at actions[1], and is not taken up again" {
 				t.Errorf("dead %t: %s", run.Dead, run.Error)
 			}
 			if got := l.counted()["poison"]; got != 11 {
