@@ -48,6 +48,7 @@ type parser struct {
 	special  map[string]triggers.EventType // events of one rule alone: runs by hand
 	webhooks map[string]*Webhook           // the first of each name
 	places   map[string]yamlx.Node         // of the ids of rules
+	items    map[string][]string           // the keys of the items of sections; absent where nobody knows all of them
 }
 
 func (c *Compiler) parser() *parser {
