@@ -118,10 +118,11 @@ func (t Target) filled(value func(name string) (string, error)) (u *url.URL, mas
 	}
 	var forms []string
 	for _, v := range values {
-		forms = append(append(forms, v), pieces(v)...)
-		if plain, err := url.PathUnescape(v); err == nil {
-			forms = append(append(forms, plain), pieces(plain)...)
+		plain, err := url.PathUnescape(v)
+		if err != nil {
+			plain = v
 		}
+		forms = append(append(forms, v, plain), pieces(plain)...)
 	}
 	return u, secret.NewMasker(forms...), nil
 }
