@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/internal/loop"
 )
 
 func TestWaitForAnEvent(t *testing.T) {
@@ -371,6 +374,85 @@ rules:
 		}
 		if diff := cmp.Diff(want, l.counted()); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestWhatComesAtAnyMomentIsHeard has what a run waits for come, and be routed,
+// at each of the moments at which the run looks at the clock: before it begins
+// to wait, between its last look and the moment from which it waits, and after.
+func TestWhatComesAtAnyMomentIsHeard(t *testing.T) {
+	each(t, `
+rules:
+  - id: event
+    triggers: [{event: custom.x, where: event.payload.rule == "event"}]
+    actions: [{log: hi}, {wait_for: {event: custom.ack}, timeout: 1h}, {log: on}]
+  - id: condition
+    triggers: [{event: custom.x, where: event.payload.rule == "condition"}]
+    actions: [{log: hi}, {wait_for: {condition: "state('door', 'a')?.status == 'open'"}, timeout: 1h}, {log: on}]
+`, func(t *testing.T, l *lab) {
+		part := func(i int) loop.Stepper { return l.Engine.Engine.Steppers()[i] }
+		come := map[string]func() error{
+			"event": func() error {
+				_, _, err := l.Engine.Engine.Emit(context.Background(), engine.Emitted{Name: "custom.ack"})
+				return err
+			},
+			"condition": func() error { return l.tryToBe("a", "open") },
+		}
+		for rule, happen := range come {
+			for at, reached := 1, true; reached; at++ {
+				l.be("a", "closed")
+				if _, _, err := l.Engine.Engine.Emit(t.Context(), engine.Emitted{Name: "custom.x", Payload: fmt.Appendf(nil, `{"rule": %q}`, rule)}); err != nil {
+					t.Fatal(err)
+				}
+				for more := true; more; {
+					var err error
+					if more, err = part(1).Step(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				reached = false
+				var looks atomic.Int64
+				done := make(chan error, 1)
+				l.world.looked = func() {
+					if looks.Add(1) != int64(at) {
+						return // it also looks itself, and then it is past that
+					}
+					reached = true
+					go func() {
+						err := happen()
+						for more := true; more && err == nil; {
+							more, err = part(1).Step(context.Background())
+						}
+						done <- err
+					}()
+					select {
+					case err := <-done:
+						done <- err
+					case <-time.After(50 * time.Millisecond): // it waits for the transaction that is open here
+					}
+				}
+				if _, err := part(2).Step(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if reached {
+					if err := <-done; err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.world.looked = nil
+				if !reached {
+					if err := happen(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				l.Settle()
+				for _, r := range l.Runs(rule) {
+					if r.Status != succeeded {
+						t.Fatalf("%s: what came at look %d was not heard: the run is %s", rule, at, r.Status)
+					}
+				}
+			}
 		}
 	})
 }

@@ -229,6 +229,13 @@ func (l *lab) put(id string, d door) {
 // be puts a door into a status and leaves the rest as it is.
 func (l *lab) be(id, status string) {
 	l.t.Helper()
+	if err := l.tryToBe(id, status); err != nil {
+		l.t.Fatal(err)
+	}
+	l.then()
+}
+
+func (l *lab) tryToBe(id, status string) error {
 	_, err := l.plugin.doors.Mutate(l.t.Context(), id, func(_ context.Context, _ bun.Tx, prev *door) (door, error) {
 		next := door{}
 		if prev != nil {
@@ -237,10 +244,7 @@ func (l *lab) be(id, status string) {
 		next.Status = status
 		return next, nil
 	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.then()
+	return err
 }
 
 func (l *lab) after(d time.Duration) {
