@@ -456,3 +456,34 @@ rules:
 		}
 	})
 }
+
+func TestWaitsEndWhenTheyWouldHave(t *testing.T) {
+	timeline(t, "WT-8: though the engine was down for an hour of them", acting(`
+      - wait: 12h
+      - lab.ring: {text: "${{ now() - event.at }}"}
+`), func(t *testing.T, l *lab) {
+		l.post("custom.x", nil)
+		l.at(8 * time.Hour)
+		l.Jump(time.Hour)
+		l.Restart()
+		l.at(12*time.Hour - time.Second)
+		l.wantTexts()
+		l.at(12 * time.Hour)
+		l.wantTexts("12h")
+	})
+	timeline(t, "WT-10: a second start extends the wait", `
+rules:
+  - id: r
+    mode: restart
+    triggers: [{event: custom.x}]
+    actions: [{wait: 10s}, {lab.ring: {text: "${{ event.payload.n }} ${{ now() - event.at }}"}}]
+`, func(t *testing.T, l *lab) {
+		l.post("custom.x", map[string]any{"n": 1})
+		l.sec(5)
+		l.post("custom.x", map[string]any{"n": 2})
+		l.sec(14)
+		l.wantTexts()
+		l.sec(15)
+		l.wantTexts("2 10s")
+	})
+}
