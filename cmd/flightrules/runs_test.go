@@ -128,6 +128,9 @@ func TestRuns(t *testing.T) {
 		`^ID +RULE   STATUS         BEGAN +TOOK +ERROR\n\S+  shaky  failed \(dead\)  \S+Z  \S+ +actions\[1\]: .*\nthere are more than 1: see --limit\n$`).MatchString(out) {
 		t.Errorf("list: %q", out)
 	}
+	if page := s.page(t, "/metrics"); !strings.Contains(page, "\nflightrules_runs_dead 4\n") {
+		t.Error("the metrics do not count the dead letters")
+	}
 	well.Store(true)
 	one := list("--rule", "shaky")[0]
 	if out := do(0, "runs", "retry", one.ID); out != "run "+one.ID+" of shaky goes on: attempt 3\n" {
