@@ -209,9 +209,13 @@ func (e *Engine) rule(ctx context.Context, idb bun.IDB, id, version string) (*ru
 	return r, nil
 }
 
-// unusable is the error of a rule whose text is gone, or does not compile any
+// ErrUnusable is returned for a run whose rule is gone, or does not compile any
 // more: a plugin that it needs is gone, say.
+var ErrUnusable = errors.New("the rule cannot be compiled any more")
+
+// unusable says what is wrong with the text of a rule.
 type unusable struct{ err error }
 
-func (u *unusable) Error() string { return "the rule cannot be compiled any more: " + u.err.Error() }
-func (u *unusable) Unwrap() error { return u.err }
+func (u *unusable) Error() string        { return ErrUnusable.Error() + ": " + u.err.Error() }
+func (u *unusable) Unwrap() error        { return u.err }
+func (u *unusable) Is(target error) bool { return target == ErrUnusable }

@@ -1,6 +1,14 @@
 package engine
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flightrules/flightrules/engine/journal"
+)
 
 // Metrics count what the engine does.
 type Metrics struct {
@@ -34,3 +42,23 @@ func NewMetrics(in prometheus.Registerer) *Metrics {
 
 // Failed counts a failure of a part of the background work.
 func (m *Metrics) Failed(part string, _ error) { m.failures.WithLabelValues(part).Inc() }
+
+// lookTimeout bounds how long a metric that is looked up may keep whoever asks.
+const lookTimeout = 5 * time.Second
+
+// Measure registers what is looked up in the database when it is asked for, so
+// that each node says the same. What cannot be looked up is not a number.
+func (e *Engine) Measure(in prometheus.Registerer) {
+	in.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flightrules_runs_dead", Help: "Runs that failed for good and that nobody has retried.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+		defer cancel()
+		n, err := journal.DeadRuns(ctx, e.DB.Read())
+		if err != nil {
+			e.Metrics.Failed("metrics", err)
+			return math.NaN()
+		}
+		return float64(n)
+	}))
+}

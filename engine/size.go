@@ -31,10 +31,25 @@ func cut(text string, most int) string {
 // too large. Later steps see the same, whether the run was suspended or not.
 func (f *frame) output(v any) db.JSON {
 	v = f.mask().Value(shape.Encode(v))
-	text := db.ToJSON(v)
-	for texts, items := maxOutput/4, 4096; len(text) > maxOutput; texts, items = texts/4, items/4 {
+	return fit(v, db.ToJSON(v), maxOutput)
+}
+
+// Excerpt is a value of the journal for readers who want no more than so many
+// bytes: the texts and lists in it are cut, with a mark that says how long they
+// were. cut says whether any was.
+func Excerpt(text db.JSON, most int) (out db.JSON, cut bool) {
+	if len(text) <= most {
+		return text, false
+	}
+	return fit(stored(text), text, most), true
+}
+
+// fit shortens a value whose JSON is text to at most so many bytes.
+func fit(v any, text db.JSON, most int) db.JSON {
+	whole := len(text)
+	for texts, items := most/4, 4096; len(text) > most; texts, items = texts/4, items/4 {
 		if texts < 16 {
-			return db.ToJSON(map[string]any{"truncated": fmt.Sprintf("%d bytes", len(text))})
+			return db.ToJSON(map[string]any{"truncated": fmt.Sprintf("%d bytes", whole)})
 		}
 		text = db.ToJSON(shrink(v, texts, items))
 	}

@@ -91,9 +91,3 @@ func showProgress(w io.Writer) func(bench.Progress) {
 		_, _ = fmt.Fprintf(w, clearLine+"%-24s [%s%s] %3.0f%%", p.Name, strings.Repeat("#", done), strings.Repeat(" ", width-done), 100*p.Part) // nobody to tell
 	}
 }
-
-// terminal says whether a file is one.
-func terminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}

@@ -202,6 +202,24 @@ func (s *serving) stop(t *testing.T) {
 // call calls the API and decodes the answer.
 func (s *serving) call(t *testing.T, method, path, body string) map[string]any {
 	t.Helper()
+	text, status := s.ask(t, method, path, body)
+	var answer map[string]any
+	if err := json.Unmarshal(text, &answer); err != nil {
+		t.Fatalf("%s %s: %d: %s", method, path, status, text)
+	}
+	answer["status_code"] = status
+	return answer
+}
+
+// page is what is served at a path.
+func (s *serving) page(t *testing.T, path string) string {
+	t.Helper()
+	text, _ := s.ask(t, "GET", path, "")
+	return string(text)
+}
+
+func (s *serving) ask(t *testing.T, method, path, body string) (text []byte, status int) {
+	t.Helper()
 	token, err := os.ReadFile(filepath.Join(s.data, "admin.token"))
 	if err != nil {
 		t.Fatal(err)
@@ -217,16 +235,10 @@ func (s *serving) call(t *testing.T, method, path, body string) map[string]any {
 		t.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
+	if text, err = io.ReadAll(res.Body); err != nil {
 		t.Fatal(err)
 	}
-	var answer map[string]any
-	if err := json.Unmarshal(text, &answer); err != nil {
-		t.Fatalf("%s %s: %s: %s", method, path, res.Status, text)
-	}
-	answer["status_code"] = res.StatusCode
-	return answer
+	return text, res.StatusCode
 }
 
 func TestServe(t *testing.T) {

@@ -264,11 +264,20 @@ func Decisions(ctx context.Context, idb bun.IDB, f Filter) ([]Decision, error) {
 	return list, err
 }
 
+// DeadRuns is how many runs were given up.
+func DeadRuns(ctx context.Context, idb bun.IDB) (int64, error) {
+	return idb.NewSelect().Model((*Run)(nil)).Where("dead").Count(ctx)
+}
+
 // Runs lists runs, newest first: their ids rise with time.
 func Runs(ctx context.Context, idb bun.IDB, f Filter) ([]Run, error) {
 	var list []Run
+	rule := "rule = ?"
+	if f.Dead {
+		rule = "rule || '' = ?" // the few that are dead are faster looked through than all that the rule has begun
+	}
 	q := f.where(idb.NewSelect().Model(&list), map[string]string{
-		"rule = ?": f.Rule, "event_id = ?": f.Event, "status = ?": string(f.Status), "id < ?": f.Last,
+		rule: f.Rule, "event_id = ?": f.Event, "status = ?": string(f.Status), "id < ?": f.Last,
 	})
 	if f.Dead {
 		q = q.Where("dead")

@@ -146,6 +146,9 @@ func (c *Core) wire() error {
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
 		Secret: c.config.Secret,
 	})
+	if in != nil {
+		c.Engine.Measure(in)
+	}
 	for table, note := range map[string]string{
 		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
 		"events": "what changes meant; follows from the transitions", "decisions": "what became of matches",

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -83,24 +84,37 @@ func (c *Client) Delete(ctx context.Context, path string) error {
 
 // List reads a list to its end; the answer is an array.
 func (c *Client) List(ctx context.Context, path string) (json.RawMessage, error) {
-	all, mark := []json.RawMessage{}, "?"
+	all, _, err := c.First(ctx, path, math.MaxInt)
+	return all, err
+}
+
+// pageSize is how much of a list the API gives at once, at most.
+const pageSize = 1000
+
+// First reads the first n items of a list; the answer is an array. more says
+// whether there are others.
+func (c *Client) First(ctx context.Context, path string, n int) (items json.RawMessage, more bool, err error) {
+	list, mark := []json.RawMessage{}, "?"
 	if strings.Contains(path, "?") {
 		mark = "&"
 	}
-	for after := ""; ; {
+	after := ""
+	for more = true; more && len(list) < n; {
 		var page struct {
 			Items []json.RawMessage `json:"items"`
 			Next  *string           `json:"next"`
 		}
-		if err := c.Get(ctx, path+mark+"limit=1000&after="+url.QueryEscape(after), &page); err != nil {
-			return nil, err
+		limit := min(n-len(list), pageSize)
+		if err := c.Get(ctx, fmt.Sprintf("%s%slimit=%d&after=%s", path, mark, limit, url.QueryEscape(after)), &page); err != nil {
+			return nil, false, err
 		}
-		all = append(all, page.Items...)
-		if page.Next == nil {
-			return json.Marshal(all)
+		list = append(list, page.Items...)
+		if more = page.Next != nil; more {
+			after = *page.Next
 		}
-		after = *page.Next
 	}
+	items, err = json.Marshal(list)
+	return items, more, err
 }
 
 // do sends a request, and leaves the answer where there is no out. What the API refuses is a *Problem.

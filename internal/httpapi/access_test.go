@@ -37,6 +37,8 @@ var allowed = map[string]plugins.Role{
 	"GET /api/v1/rules/{id}/decisions":             plugins.Viewer,
 	"GET /api/v1/runs":                             plugins.Viewer,
 	"GET /api/v1/runs/{id}":                        plugins.Viewer,
+	"POST /api/v1/runs/{id}/cancel":                plugins.Operator,
+	"POST /api/v1/runs/{id}/retry":                 plugins.Operator,
 	"GET /api/v1/rules":                            plugins.Viewer,
 	"GET /api/v1/rules/{id}":                       plugins.Viewer,
 	"POST /api/v1/rules/validate":                  plugins.Viewer,

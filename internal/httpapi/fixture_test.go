@@ -83,7 +83,9 @@ type fixture struct {
 	probes  *entities.Handle[probe]
 	tokens  map[plugins.Role]string
 	load    func(text string) // puts other rules in force
-	down    error             // what the check of readiness finds
+	engine  *engine.Engine
+	pings   func(ctx context.Context, host string) (pingOutput, error) // what ping does
+	down    error                                                      // what the check of readiness finds
 	refused []yamlx.Problem
 	log     *syncBuffer
 
@@ -94,6 +96,7 @@ type fixture struct {
 func newFixture(t *testing.T, url string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, now: start, tokens: map[plugins.Role]string{}, log: &syncBuffer{}}
+	f.pings = func(context.Context, string) (pingOutput, error) { return pingOutput{}, nil }
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	d, err := db.Open(t.Context(), url, db.Options{NoSync: true})
 	f.no(err)
@@ -120,13 +123,16 @@ func newFixture(t *testing.T, url string) *fixture {
 	f.no(triggers.Derive(events, f.probes, lost, func(c entities.Change[probe]) (probeLost, bool) { return probeLost{c.ID}, false }))
 	f.no(action.Register(actions, action.Spec[pingConfig, pingOutput]{
 		Name: "ping", Doc: "Sends a ping.",
-		Run: func(context.Context, action.Call, pingConfig) (pingOutput, error) { return pingOutput{}, nil },
+		Run: func(ctx context.Context, _ action.Call, c pingConfig) (pingOutput, error) {
+			return f.pings(ctx, c.Host)
+		},
 	}))
 	compiler := &rules.Compiler{Events: events, Actions: actions}
 
 	e := engine.New(engine.Options{
-		DB: d, Entities: registry, Events: events, Timers: timers, Compiler: compiler, Now: f.clock, Log: log, Node: "test",
+		DB: d, Entities: registry, Events: events, Timers: timers, Compiler: compiler, Now: f.clock, Log: log, Node: "test", Inline: true,
 	})
+	f.engine = e
 	f.load = func(text string) {
 		set, err := compiler.Load(fstest.MapFS{"orbit.yaml": {Data: []byte(text)}}, "rules")
 		f.no(err)
@@ -142,6 +148,8 @@ func newFixture(t *testing.T, url string) *fixture {
 		Pause:        e.Pause,
 		Resume:       e.Resume,
 		RunByHand:    e.RunByHand,
+		CancelRun:    e.CancelRun,
+		RetryRun:     e.RetryRun,
 		Explain:      e.Explain,
 		Silence:      e.Silence,
 		Unsilence:    e.Unsilence,
@@ -247,6 +255,19 @@ func (f *fixture) no(err error) {
 	f.t.Helper()
 	if err != nil {
 		f.t.Fatal(err)
+	}
+}
+
+// settle has the engine do all that can be done now.
+func (f *fixture) settle() {
+	f.t.Helper()
+	for idle := false; !idle; {
+		idle = true
+		for _, stepper := range f.engine.Steppers() {
+			more, err := stepper.Step(f.t.Context())
+			f.no(err)
+			idle = idle && !more
+		}
 	}
 }
 

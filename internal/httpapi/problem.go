@@ -135,6 +135,14 @@ func known(err error) *Problem {
 	switch {
 	case errors.Is(err, entities.ErrUnknownKind):
 		return newProblem(http.StatusNotFound, "unknown_kind", err.Error())
+	case errors.Is(err, engine.ErrOver):
+		return newProblem(http.StatusConflict, "ended", err.Error())
+	case errors.Is(err, engine.ErrNotFailed):
+		return newProblem(http.StatusConflict, "not_failed", err.Error())
+	case errors.Is(err, engine.ErrBusy):
+		return newProblem(http.StatusConflict, "another_active", err.Error())
+	case errors.Is(err, engine.ErrUnusable): // it may be because its text was not found
+		return newProblem(http.StatusConflict, "rule_unusable", err.Error())
 	case errors.Is(err, entities.ErrNotFound), errors.Is(err, journal.ErrNotFound), errors.Is(err, ErrNoToken), errors.Is(err, engine.ErrNoRule):
 		return newProblem(http.StatusNotFound, "", err.Error())
 	case errors.Is(err, entities.ErrVersion):

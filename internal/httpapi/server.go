@@ -48,10 +48,13 @@ type Config struct {
 	// an ID that is there already is left as it is and comes back with created
 	// false.
 	Emit func(ctx context.Context, e engine.Emitted) (event journal.Event, created bool, err error)
-	// Pause, Resume, RunByHand, Silence and Unsilence are those of the engine.
+	// Pause, Resume, RunByHand, CancelRun, RetryRun, Silence and Unsilence are
+	// those of the engine.
 	Pause     func(ctx context.Context, rule, reason string) (journal.RuleState, error)
 	Resume    func(ctx context.Context, rule string) (journal.RuleState, error)
 	RunByHand func(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error)
+	CancelRun func(ctx context.Context, id, why string) (journal.Run, error)
+	RetryRun  func(ctx context.Context, id string) (journal.Run, error)
 	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
 	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
 	// Explain is that of the engine.
@@ -151,6 +154,7 @@ func (s *Server) operations() {
 	s.eventOperations()
 	s.decisionOperations()
 	s.runOperations()
+	s.runWrites()
 	s.ruleOperations()
 	s.explainOperations()
 	s.ruleWrites()

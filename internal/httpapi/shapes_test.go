@@ -43,13 +43,17 @@ func history(f *fixture) {
 		&journal.Run{ID: "r1", Rule: "page-when-lost", Version: "9f3c", Trigger: "1", EventID: "e1", Key: "probe/p1", Status: journal.RunWaiting, Attempt: 1, CreatedAt: at(3), StartedAt: at(4)},
 		&journal.Run{
 			ID: "r2", Rule: "off", Version: "77aa", Trigger: "1", EventID: "e2", Key: "x", Status: journal.RunFailed, Attempt: 2,
-			CreatedAt: at(5), StartedAt: at(6), FinishedAt: at(7), Error: "it broke",
+			CreatedAt: at(5), StartedAt: at(6), FinishedAt: at(7), Error: "it broke", Dead: true, Recoveries: 1, CancelAt: at(6),
 		},
 		&journal.Step{
 			RunID: "r1", Path: "actions[0]", StepID: "say", Action: "log", Status: journal.StepSucceeded, Attempt: 1,
 			Input: db.JSON(`{"z":1,"a":"<>"}`), Output: db.JSON(`{}`), StartedAt: at(4), FinishedAt: at(5),
 		},
-		&journal.Step{RunID: "r1", Path: "actions[1]", Position: 1, Action: "wait", Status: journal.StepWaiting, Attempt: 1, StartedAt: at(5)},
+		&journal.Step{RunID: "r1", Path: "actions[1]", Position: 1, Action: "repeat", Status: journal.StepRunning, Attempt: 1, StartedAt: at(5)},
+		&journal.Step{
+			RunID: "r1", Path: "actions[1].do[0]", Iteration: "0", Position: 2, Action: "wait", Status: journal.StepWaiting, Attempt: 2, Failures: 1,
+			StartedAt: at(6), DueAt: at(60), Error: "it broke",
+		},
 	)
 }
 
