@@ -48,6 +48,8 @@ type parser struct {
 	special  map[string]triggers.EventType // events of one rule alone: runs by hand
 	webhooks map[string]*Webhook           // the first of each name
 	places   map[string]yamlx.Node         // of the ids of rules
+
+	lookbacks []lookback // of the expressions, where they are constant
 }
 
 func (c *Compiler) parser() *parser {
