@@ -1,0 +1,227 @@
+package engine_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/flightrules/flightrules/engine"
+	"github.com/flightrules/flightrules/engine/retention"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/dbtest"
+)
+
+// nothingKept keeps as little as can be said.
+const nothingKept = `
+retention:
+  runs: {keep: 1ms, max: 1}
+  decisions: {keep: 1ms, max: 1}
+  events: {keep: 1ms, max: 1}
+  transitions: {keep: 1ms, max: 1}
+`
+
+// prune removes what may go.
+func (l *lab) prune() retention.Counts {
+	l.t.Helper()
+	removed, next := retention.Counts{}, ""
+	for {
+		some, more, err := l.Engine.Engine.Prune(l.t.Context(), next, 10, false)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for table, rows := range some {
+			removed[table] += rows
+		}
+		if next = more; next == "" {
+			return removed
+		}
+	}
+}
+
+// witness sees what happens before it is pruned.
+type witness struct {
+	*lab
+
+	prunes    bool
+	decisions map[int64]string
+	runs      map[string]string
+	order     []string // ids of runs
+	n         int      // of events
+}
+
+func newWitness(t *testing.T, text string, prunes bool) *witness {
+	return &witness{lab: newLab(t, dbtest.SQLite(t), text), prunes: prunes, decisions: map[int64]string{}, runs: map[string]string{}}
+}
+
+func (w *witness) look() {
+	for _, d := range w.Decisions("") {
+		w.decisions[d.Seq] = neutral(fmt.Sprintf("%s %s %s %s %s %q", d.At.Format(time.TimeOnly), d.Rule, d.EventID, d.Key, d.Outcome, d.Detail))
+	}
+	for _, r := range w.Runs("") {
+		if _, known := w.runs[r.ID]; !known {
+			w.order = append(w.order, r.ID)
+		}
+		w.runs[r.ID] = neutral(fmt.Sprintf("%s %s %s %s %s %q", r.CreatedAt.Format(time.TimeOnly), r.Rule, r.EventID, r.Key, r.Status, r.Error))
+	}
+	if w.prunes {
+		w.prune()
+	}
+}
+
+// own is what is another one in each engine: ids, and the versions of entities
+// that were removed and forgotten and came back.
+var own = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|version \d+`)
+
+func neutral(text string) string { return own.ReplaceAllString(text, "-") }
+
+func (w *witness) emit(name string, payload map[string]any) {
+	w.t.Helper()
+	w.n++
+	if _, _, err := w.Engine.Engine.Emit(w.t.Context(), engine.Emitted{ID: fmt.Sprintf("e%d", w.n), Name: name, Payload: db.ToJSON(payload)}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.then()
+}
+
+func (w *witness) silence(length time.Duration) {
+	w.t.Helper()
+	if _, err := w.Engine.Engine.Silence(w.t.Context(), engine.SilenceSpec{
+		Match: `event.entity.kind == "door"`, End: w.Now().Add(length), Reason: "a test",
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.then()
+}
+
+// told is all that happened, the things of an instant in the order of their
+// texts: in which order an engine sees to several that are due is not promised.
+func (w *witness) told() (decisions, runs, rung []string) {
+	for _, seq := range slices.Sorted(maps.Keys(w.decisions)) {
+		decisions = append(decisions, w.decisions[seq])
+	}
+	for _, id := range w.order {
+		runs = append(runs, w.runs[id])
+	}
+	rung = slices.Clone(w.world.texts)
+	slices.Sort(decisions)
+	slices.Sort(runs)
+	slices.Sort(rung)
+	return decisions, runs, rung
+}
+
+// pendingRules are rules with something that waits, in every way there is; %d
+// stands for seconds.
+var pendingRules = []string{
+	`triggers: [{state: door.status, to: open, for: %ds}]
+    actions: [{lab.ring: {text: "held ${{ event.entity.id }} ${{ event.change.prev?.status }}"}}, {wait: %ds}, {lab.ring: {text: "still ${{ event.change.next.count }}"}}]`,
+	`mode: queued
+    triggers: [{numeric: door.count, above: 5, reset: 3, for: %ds}]
+    actions: [{wait: %ds}, {lab.ring: {text: "many ${{ event.change.next.count }} ${{ vars.begun }}"}}]
+    variables: {begun: "${{ event.at }}"}`,
+	`triggers: [{state: door.status, to: open, for: 2s, count: 2, within: %ds}]
+    actions: [{wait: %ds}, {lab.ring: {text: "twice ${{ event.entity.id }}"}}]`,
+	`mode: parallel
+    triggers: [{event: custom.x, count: 2, within: %ds, by: event.payload.n %% 2}]
+    actions: [{wait: %ds}, {lab.ring: {text: "counted ${{ event.payload.n }}"}}]`,
+	`mode: parallel
+    triggers: [{event: custom.x, unless: {event: custom.end, within: %ds, by: '"k"'}}]
+    actions: [{wait: %ds}, {lab.ring: {text: "no end after ${{ event.payload.n }}"}}]`,
+	`mode: parallel
+    triggers: [{event: custom.x, group: {by: event.payload.n %% 2, wait: %ds, interval: 5s, max: 4}}]
+    actions: [{wait: %ds}, {lab.ring: {text: "${{ map(events, .payload.n) }} and last ${{ event.payload.n }}"}}]`,
+	`triggers: [{state: door.status, to: open, group: {wait: %ds}}]
+    actions: [{wait: %ds}, {lab.ring: {text: "${{ map(events, .entity.id) }} ${{ event.change.prev?.status }}"}}]`,
+	`triggers: [{absent: custom.x, for: %ds}]
+    actions: [{wait: %ds}, {lab.ring: {text: "none since ${{ event.payload.since }}"}}]`,
+	`mode: parallel
+    triggers: [{all: [{event: custom.x}, {event: custom.end}, {state: door.status, to: open}], within: %ds}]
+    actions: [{wait: %ds}, {lab.ring: {text: "${{ event.name }} ${{ event.at }}"}}]`,
+	`mode: restart
+    cooldown: %ds
+    triggers: [{event: custom.x}]
+    actions: [{wait: %ds}, {lab.ring: {text: "cooled ${{ event.payload.n }}"}}]`,
+	`mode: queued
+    per: rule
+    triggers: [{state: door.status}]
+    actions: [{wait: %ds}, {wait: %ds}, {lab.ring: {text: "${{ event.entity.id }} ${{ event.change.prev?.status }} ${{ event.change.next?.status }}"}}]`,
+	`triggers: [{event: custom.end}]
+    actions: [{wait: %ds}, {update: {kind: door, id: a, set: {status: ajar, count: %d}}}, {emit: {event: custom.x, payload: {n: 9}}}]`,
+}
+
+// TestPruningChangesNothing draws rules and timelines and runs each twice: once
+// as it is, and once removing all that may go after every step. What is decided
+// and done is the same.
+func TestPruningChangesNothing(t *testing.T) {
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		defer func() { _ = flag.Set("rapid.checks", checks.DefValue) }()
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		var text strings.Builder
+		text.WriteString("rules:\n")
+		for i, at := range rapid.SliceOfN(rapid.IntRange(0, len(pendingRules)-1), 1, 5).Draw(rt, "rules") {
+			fmt.Fprintf(&text, "  - id: r%d\n    "+pendingRules[at]+"\n", i, rapid.IntRange(1, 9).Draw(rt, "seconds"), rapid.IntRange(1, 9).Draw(rt, "seconds"))
+		}
+		plain, pruned := newWitness(t, text.String(), false), newWitness(t, text.String()+nothingKept, true)
+		both := func(do func(w *witness)) {
+			for _, w := range []*witness{plain, pruned} {
+				do(w)
+				w.look()
+			}
+		}
+		for range rapid.IntRange(5, 40).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 12).Draw(rt, "step") {
+			case 0, 1, 2:
+				n := rapid.IntRange(0, 9).Draw(rt, "n")
+				both(func(w *witness) { w.emit("custom.x", map[string]any{"n": n}) })
+			case 3, 4, 5, 6:
+				d := door{Status: rapid.SampledFrom([]string{"open", "closed", "ajar"}).Draw(rt, "status"), Count: rapid.IntRange(0, 9).Draw(rt, "count")}
+				id := rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "door")
+				both(func(w *witness) { w.put(id, d) })
+			case 7:
+				both(func(w *witness) { w.emit("custom.end", nil) })
+			case 8:
+				id := rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "door")
+				both(func(w *witness) { _ = w.plugin.doors.Remove(t.Context(), id, nil); w.then() })
+			case 9:
+				length := time.Duration(rapid.IntRange(1, 15_000).Draw(rt, "silence")) * time.Millisecond
+				both(func(w *witness) { w.silence(length) })
+			case 10:
+				outage := time.Duration(rapid.IntRange(0, 15_000).Draw(rt, "outage")) * time.Millisecond
+				both(func(w *witness) { w.Jump(outage); w.Restart() })
+			default:
+				wait := time.Duration(rapid.IntRange(0, 15_000).Draw(rt, "wait")) * time.Millisecond
+				both(func(w *witness) { w.after(wait) })
+			}
+		}
+		for range 8 {
+			both(func(w *witness) { w.after(12 * time.Second) })
+		}
+		wantDecisions, wantRuns, wantRung := plain.told()
+		decisions, runs, rung := pruned.told()
+		for what, diff := range map[string]string{
+			"decisions": cmp.Diff(wantDecisions, decisions), "runs": cmp.Diff(wantRuns, runs), "what was done": cmp.Diff(wantRung, rung),
+		} {
+			if diff != "" {
+				rt.Errorf("%s (-plain +pruned):\n%s\n%s", what, diff, text.String())
+			}
+		}
+		pruned.after(time.Minute)
+		pruned.prune()
+		for _, run := range pruned.Runs("") {
+			if run.Status.Final() {
+				rt.Errorf("run %s of %s is left", run.ID, run.Rule)
+			}
+		}
+	})
+}
