@@ -57,8 +57,8 @@ type witness struct {
 	n         int      // of events
 }
 
-func newWitness(t *testing.T, text string, prunes bool) *witness {
-	return &witness{lab: newLab(t, dbtest.SQLite(t), text), prunes: prunes, decisions: map[int64]string{}, runs: map[string]string{}}
+func newWitness(t *testing.T, url, text string, prunes bool) *witness {
+	return &witness{lab: newLab(t, url, text), prunes: prunes, decisions: map[int64]string{}, runs: map[string]string{}}
 }
 
 func (w *witness) look() {
@@ -91,6 +91,12 @@ func (w *witness) emit(name string, payload map[string]any) {
 	w.then()
 }
 
+// x makes an event of a number, odd or even.
+func (w *witness) x(n int) {
+	w.t.Helper()
+	w.emit("custom.x", map[string]any{"n": n, "k": []string{"even", "odd"}[n%2]})
+}
+
 func (w *witness) silence(length time.Duration) {
 	w.t.Helper()
 	if _, err := w.Engine.Engine.Silence(w.t.Context(), engine.SilenceSpec{
@@ -117,6 +123,20 @@ func (w *witness) told() (decisions, runs, rung []string) {
 	return decisions, runs, rung
 }
 
+// difference is what is not the same in two engines; "": nothing.
+func difference(plain, pruned *witness) (text string) {
+	wantDecisions, wantRuns, wantRung := plain.told()
+	decisions, runs, rung := pruned.told()
+	for what, diff := range map[string]string{
+		"decisions": cmp.Diff(wantDecisions, decisions), "runs": cmp.Diff(wantRuns, runs), "what was done": cmp.Diff(wantRung, rung),
+	} {
+		if diff != "" {
+			text += fmt.Sprintf("%s (-plain +pruned):\n%s\n", what, diff)
+		}
+	}
+	return text
+}
+
 // pendingRules are rules with something that waits, in every way there is; %d
 // stands for seconds.
 var pendingRules = []string{
@@ -129,13 +149,13 @@ var pendingRules = []string{
 	`triggers: [{state: door.status, to: open, for: 2s, count: 2, within: %ds}]
     actions: [{wait: %ds}, {lab.ring: {text: "twice ${{ event.entity.id }}"}}]`,
 	`mode: parallel
-    triggers: [{event: custom.x, count: 2, within: %ds, by: event.payload.n %% 2}]
+    triggers: [{event: custom.x, count: 2, within: %ds, by: event.payload.k}]
     actions: [{wait: %ds}, {lab.ring: {text: "counted ${{ event.payload.n }}"}}]`,
 	`mode: parallel
     triggers: [{event: custom.x, unless: {event: custom.end, within: %ds, by: '"k"'}}]
     actions: [{wait: %ds}, {lab.ring: {text: "no end after ${{ event.payload.n }}"}}]`,
 	`mode: parallel
-    triggers: [{event: custom.x, group: {by: event.payload.n %% 2, wait: %ds, interval: 5s, max: 4}}]
+    triggers: [{event: custom.x, group: {by: event.payload.k, wait: %ds, interval: 5s, max: 4}}]
     actions: [{wait: %ds}, {lab.ring: {text: "${{ map(events, .payload.n) }} and last ${{ event.payload.n }}"}}]`,
 	`triggers: [{state: door.status, to: open, group: {wait: %ds}}]
     actions: [{wait: %ds}, {lab.ring: {text: "${{ map(events, .entity.id) }} ${{ event.change.prev?.status }}"}}]`,
@@ -153,7 +173,55 @@ var pendingRules = []string{
     triggers: [{state: door.status}]
     actions: [{wait: %ds}, {wait: %ds}, {lab.ring: {text: "${{ event.entity.id }} ${{ event.change.prev?.status }} ${{ event.change.next?.status }}"}}]`,
 	`triggers: [{event: custom.end}]
-    actions: [{wait: %ds}, {update: {kind: door, id: a, set: {status: ajar, count: %d}}}, {emit: {event: custom.x, payload: {n: 9}}}]`,
+    actions: [{wait: %ds}, {update: {kind: door, id: a, set: {status: ajar, count: %d}}}, {emit: {event: custom.x, payload: {n: 9, k: odd}}}, {lab.ring: {text: "ended ${{ event.at }}"}}]`,
+}
+
+// TestWhatWaitsForLongLosesNothing has each of these rules wait for weeks by
+// itself, and all of them together on PostgreSQL, and removes all that may go
+// after every step.
+func TestWhatWaitsForLongLosesNothing(t *testing.T) {
+	all := ""
+	for i, rule := range pendingRules {
+		text := fmt.Sprintf("  - id: r%d\n    "+rule+"\n", i, 10*24*3600, 30*24*3600)
+		all += text
+		t.Run(fmt.Sprint(i), func(t *testing.T) { waitForLong(t, dbtest.SQLite(t), "rules:\n"+text) })
+	}
+	t.Run("postgres", func(t *testing.T) { waitForLong(t, dbtest.Postgres(t), "rules:\n"+all) })
+}
+
+func waitForLong(t *testing.T, url, text string) {
+	const day = 24 * time.Hour
+	plain, pruned := newWitness(t, dbtest.SQLite(t), text, false), newWitness(t, url, text+nothingKept, true)
+	for _, w := range []*witness{plain, pruned} {
+		do := func(steps ...func()) {
+			for _, step := range steps {
+				step()
+				w.look()
+			}
+		}
+		be := func(id, status string, count int) func() {
+			return func() { w.put(id, door{Status: status, Count: count}) }
+		}
+		x := func(n int) func() { return func() { w.x(n) } }
+		end := func() { w.emit("custom.end", nil) }
+		after := func(d time.Duration) func() { return func() { w.after(d) } }
+		do(be("a", "closed", 1), x(1), be("a", "open", 7), be("b", "open", 8), be("a", "open", 9))
+		for n := range 6 {
+			do(x(n), after(time.Minute))
+		}
+		do(func() { w.silence(12 * day) }, be("c", "ajar", 1), be("c", "open", 6), be("c", "open", 7), after(4*day))
+		do(be("c", "open", 8), be("b", "closed", 8), after(4*day), be("b", "open", 8), end, x(8))
+		do(after(12*day), be("d", "open", 3), be("a", "ajar", 1), be("a", "open", 9), be("a", "open", 8), after(2*day))
+		for range 14 {
+			do(after(7 * day))
+		}
+	}
+	if diff := difference(plain, pruned); diff != "" {
+		t.Errorf("%s\n%s", diff, text)
+	}
+	if len(plain.world.texts) == 0 {
+		t.Errorf("nothing happened:\n%s", text)
+	}
 }
 
 // TestPruningChangesNothing draws rules and timelines and runs each twice: once
@@ -172,7 +240,7 @@ func TestPruningChangesNothing(t *testing.T) {
 		for i, at := range rapid.SliceOfN(rapid.IntRange(0, len(pendingRules)-1), 1, 5).Draw(rt, "rules") {
 			fmt.Fprintf(&text, "  - id: r%d\n    "+pendingRules[at]+"\n", i, rapid.IntRange(1, 9).Draw(rt, "seconds"), rapid.IntRange(1, 9).Draw(rt, "seconds"))
 		}
-		plain, pruned := newWitness(t, text.String(), false), newWitness(t, text.String()+nothingKept, true)
+		plain, pruned := newWitness(t, dbtest.SQLite(t), text.String(), false), newWitness(t, dbtest.SQLite(t), text.String()+nothingKept, true)
 		both := func(do func(w *witness)) {
 			for _, w := range []*witness{plain, pruned} {
 				do(w)
@@ -183,7 +251,7 @@ func TestPruningChangesNothing(t *testing.T) {
 			switch rapid.IntRange(0, 12).Draw(rt, "step") {
 			case 0, 1, 2:
 				n := rapid.IntRange(0, 9).Draw(rt, "n")
-				both(func(w *witness) { w.emit("custom.x", map[string]any{"n": n}) })
+				both(func(w *witness) { w.x(n) })
 			case 3, 4, 5, 6:
 				d := door{Status: rapid.SampledFrom([]string{"open", "closed", "ajar"}).Draw(rt, "status"), Count: rapid.IntRange(0, 9).Draw(rt, "count")}
 				id := rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "door")
@@ -207,14 +275,8 @@ func TestPruningChangesNothing(t *testing.T) {
 		for range 8 {
 			both(func(w *witness) { w.after(12 * time.Second) })
 		}
-		wantDecisions, wantRuns, wantRung := plain.told()
-		decisions, runs, rung := pruned.told()
-		for what, diff := range map[string]string{
-			"decisions": cmp.Diff(wantDecisions, decisions), "runs": cmp.Diff(wantRuns, runs), "what was done": cmp.Diff(wantRung, rung),
-		} {
-			if diff != "" {
-				rt.Errorf("%s (-plain +pruned):\n%s\n%s", what, diff, text.String())
-			}
+		if diff := difference(plain, pruned); diff != "" {
+			rt.Errorf("%s\n%s", diff, text.String())
 		}
 		pruned.after(time.Minute)
 		pruned.prune()

@@ -25,15 +25,16 @@ type oldRow struct {
 	Version    int64
 	Removed    bool
 	First      int64 // the least version of the entity that is there
-	Superseded bool  // its successor is old too
+	Superseded bool  // it was not the state any more at the time of until
 	Newest     bool  // it has no successor
 }
 
 // Prune removes transitions of a page of the log, all of which are older than
-// until, and says how many, and how many entities. Of each entity it removes the first ones, up to one
-// that is needed or whose successor is not older than until: so the log has no
-// holes, and tells the state as of any time since. An entity whose removal is
-// that old goes with it. With dry nothing goes, and it says how many would.
+// until, and says how many, and how many entities. Of each entity it removes
+// the first ones, up to one that is needed or whose successor comes after
+// until: so the log has no holes, and tells the state as of any time since. An
+// entity whose removal is that old goes with it. With dry nothing goes, and it
+// says how many would.
 //
 // needed says which of some transitions somebody will look at again, and so at
 // what came after.
@@ -86,7 +87,7 @@ func oldRows(ctx context.Context, idb bun.IDB, kindName string, until db.Mark, p
 	err := idb.NewSelect().TableExpr("transitions AS t").
 		ColumnExpr("t.seq AS seq, t.entity_id AS entity_id, t.version AS version, t.next IS NULL AS removed").
 		ColumnExpr("(SELECT MIN(f.version) FROM transitions AS f WHERE f.kind = t.kind AND f.entity_id = t.entity_id) AS first").
-		ColumnExpr("n.seq IS NULL AS newest, COALESCE(n.at < ? OR (n.at = ? AND n.seq < ?), FALSE) AS superseded", until.At, until.At, until.Seq()).
+		ColumnExpr("n.seq IS NULL AS newest, COALESCE(n.at <= ?, FALSE) AS superseded", until.At).
 		Join("LEFT JOIN transitions AS n ON n.kind = t.kind AND n.entity_id = t.entity_id AND n.version = t.version + 1").
 		Where("t.kind = ? AND t.seq IN (?)", kindName, bun.List(page)).Order("t.seq").Scan(ctx, &rows)
 	return rows, err

@@ -65,7 +65,7 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 		DB: core.DB, Entities: core.Entities, Events: core.Events, Actions: core.Actions, Rules: core.Engine.Rules,
 		Compiler: core.Compiler, LoadProblems: core.Problems, Emit: core.Engine.Emit,
 		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain,
-		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Secret: secret, Ready: core.checks(),
+		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, Secret: secret, Ready: core.checks(),
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
 		Version: c.Version, Now: core.Now, Log: core.Log, Registry: c.Metrics,
 	})
