@@ -3,6 +3,7 @@ package retention_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"sync"
@@ -309,6 +310,62 @@ func TestOncePerHourOneNodePrunes(t *testing.T) {
 		if f.count("events") != 0 {
 			t.Error("it did not begin after an hour")
 		}
+	})
+}
+
+// passed is a log that tells when a pass has removed something.
+type passed struct {
+	slog.Handler
+	done chan struct{}
+}
+
+func (p passed) Enabled(context.Context, slog.Level) bool { return true }
+
+func (p passed) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "old history was removed" {
+		close(p.done)
+	}
+	return nil
+}
+
+func TestTheEnginePrunesByItself(t *testing.T) {
+	log := passed{slog.DiscardHandler, make(chan struct{})}
+	f := &fixture{enginetest.Start(t, enginetest.Options{Rules: lamps, Log: slog.New(log)}), t}
+	f.past(700)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.Engine.Engine.Run(ctx) }()
+	select {
+	case <-log.done:
+	case <-time.After(time.Minute):
+		t.Error("it does not")
+	}
+	stop()
+	f.must(<-ended)
+	if f.count("events") != 0 {
+		t.Errorf("left: %v", f.counts())
+	}
+}
+
+func TestWhatIsNotRoutedStays(t *testing.T) {
+	each(t, lamps, func(t *testing.T, f *fixture) {
+		for i := range 2 {
+			_, err := f.Entities.Put(t.Context(), "lamp", "a", func(entities.View) (map[string]any, error) { return map[string]any{"watts": i}, nil })
+			f.must(err)
+			_, _, err = f.Engine.Engine.Emit(t.Context(), engine.Emitted{Name: "custom.x"})
+			f.must(err)
+		}
+		left := func(transitions, events int) {
+			t.Helper()
+			f.prune(false, func(retention.Counts) {})
+			if f.count("transitions") != transitions || f.count("events") != events {
+				t.Errorf("left: %v, want %d transitions and %d events", f.counts(), transitions, events)
+			}
+		}
+		f.Jump(400 * day)
+		left(2, 2)
+		f.Settle()
+		left(1, 0)
 	})
 }
 
