@@ -315,7 +315,7 @@ var triggerPlaces = []Place{
 		Example: "every: 10m\njitter: 30s",
 	},
 	{
-		Name: "trigger.webhook", Doc: "Fires for each request to /hooks/NAME. Its payload is body, headers and query. A delivery id that was seen before does not fire again.",
+		Name: "trigger.webhook", Doc: "Fires for each request to /hooks/NAME. Its payload is body, headers and query. A delivery id that was seen before does not fire again, as long as its event is kept.",
 		Keys: []Key{
 			{Name: "webhook", Form: formText, Required: true, Pattern: `^[a-z][a-z0-9_]*$`, Doc: "The name, which is the end of the URL.", Example: "deploys"},
 			{

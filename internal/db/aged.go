@@ -59,7 +59,7 @@ func (a Aged) Newest(ctx context.Context, idb bun.IDB, of string, n int) (Mark, 
 func (a Aged) Oldest(ctx context.Context, idb bun.IDB, s Span, limit int) ([]Mark, error) {
 	var list []Mark
 	q := a.rowsOf(idb, s.Of).Where("(?, ?) < (?, ?)", bun.Ident(a.At), bun.Ident(a.ID), s.Until.At, a.id(s.Until))
-	if s.After != (Mark{}) {
+	if !s.After.At.IsZero() {
 		q = q.Where("(?, ?) > (?, ?)", bun.Ident(a.At), bun.Ident(a.ID), s.After.At, a.id(s.After))
 	}
 	err := q.OrderExpr("?, ?", bun.Ident(a.At), bun.Ident(a.ID)).Limit(int64(limit)).Scan(ctx, &list)
