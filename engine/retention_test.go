@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/flightrules/flightrules/engine"
+	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
@@ -284,6 +285,87 @@ func TestPruningChangesNothing(t *testing.T) {
 			if run.Status.Final() {
 				rt.Errorf("run %s of %s is left", run.ID, run.Rule)
 			}
+		}
+	})
+}
+
+// An event is the same for as long as it is kept; with a decision about it, as
+// long as that is.
+func TestAnEventIsForgottenWithItsID(t *testing.T) {
+	each(t, `
+rules:
+  - {id: r, triggers: [{event: custom.known}], actions: [{log: hi}]}
+retention:
+  runs: {keep: 1d}
+  decisions: {keep: 9d}
+  events: {keep: 3d}
+`, func(t *testing.T, l *lab) {
+		const day = 24 * time.Hour
+		send := func(name string, want bool) {
+			t.Helper()
+			_, fresh, err := l.Engine.Engine.Emit(t.Context(), engine.Emitted{ID: "the " + name, Name: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.then()
+			if fresh != want {
+				t.Errorf("%s was taken: %v", name, fresh)
+			}
+		}
+		pass := func(d time.Duration) {
+			l.after(d)
+			l.prune()
+		}
+		send("custom.known", true)
+		send("custom.other", true)
+		pass(2 * day)
+		send("custom.known", false)
+		send("custom.other", false)
+		pass(2 * day)
+		send("custom.known", false)
+		send("custom.other", true)
+		pass(6 * day)
+		send("custom.known", true)
+		l.wantRuns("r", succeeded)
+	})
+}
+
+// The gates look back at runs that have ended: those of a cooldown, and those
+// that trip a rule.
+func TestTheGatesStillSeeTheRunsThatTheyLookBackAt(t *testing.T) {
+	each(t, `
+rules:
+  - {id: cooled, cooldown: 10d, triggers: [{event: custom.x}], actions: [{log: hi}]}
+  - {id: loud, triggers: [{event: custom.loud}], actions: [{log: hi}]}
+`+nothingKept, func(t *testing.T, l *lab) {
+		const day = 24 * time.Hour
+		pass := func(d time.Duration) {
+			l.after(d)
+			l.prune()
+		}
+		last := func(want journal.Outcome) {
+			t.Helper()
+			l.Emit("custom.x", nil)
+			list := l.Decisions("cooled")
+			if got := list[len(list)-1].Outcome; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+		last(started)
+		pass(5 * day)
+		last(cooled)
+		pass(4 * day)
+		last(cooled)
+		pass(2 * day)
+		last(started)
+
+		for range 101 {
+			l.Emit("custom.loud", nil)
+			l.prune()
+		}
+		states, err := journal.RuleStates(t.Context(), l.DB.Read(), false)
+		if err != nil || !states["loud"].Tripped {
+			t.Errorf("it is not tripped: %v, %v", states, err)
 		}
 	})
 }

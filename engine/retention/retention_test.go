@@ -12,9 +12,9 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/enginetest"
 	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/outbox"
 	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
@@ -352,8 +352,9 @@ func TestWhatIsNotRoutedStays(t *testing.T) {
 		for i := range 2 {
 			_, err := f.Entities.Put(t.Context(), "lamp", "a", func(entities.View) (map[string]any, error) { return map[string]any{"watts": i}, nil })
 			f.must(err)
-			_, _, err = f.Engine.Engine.Emit(t.Context(), engine.Emitted{Name: "custom.x"})
-			f.must(err)
+			id := fmt.Sprint(i)
+			f.insert(&journal.Event{Seq: int64(i + 1), ID: id, Name: "custom.x", Actor: "test", At: db.At(f.Now())})
+			f.must(f.DB.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return outbox.Add(ctx, tx, outbox.Note{EventID: id}) }))
 		}
 		left := func(transitions, events int) {
 			t.Helper()
@@ -418,46 +419,6 @@ retention:
 		}
 		if n := f.count("steps"); n != 5+2*2 {
 			t.Errorf("%d steps", n)
-		}
-	})
-}
-
-// An event is the same for as long as it is kept; with a decision about it, as
-// long as that is.
-func TestAnEventIsForgottenWithItsID(t *testing.T) {
-	each(t, lamps+`
-rules:
-  - {id: r, triggers: [{event: custom.known}], actions: [{log: hi}]}
-retention:
-  runs: {keep: 1d}
-  decisions: {keep: 9d}
-  events: {keep: 3d}
-`, func(t *testing.T, f *fixture) {
-		send := func(name string, want bool) {
-			t.Helper()
-			_, fresh, err := f.Engine.Engine.Emit(t.Context(), engine.Emitted{ID: "the " + name, Name: name})
-			f.must(err)
-			f.Settle()
-			if fresh != want {
-				t.Errorf("%s was taken: %v", name, fresh)
-			}
-		}
-		pass := func(d time.Duration) {
-			f.Advance(d)
-			f.prune(false, func(retention.Counts) {})
-		}
-		send("custom.known", true)
-		send("custom.other", true)
-		pass(2 * day)
-		send("custom.known", false)
-		send("custom.other", false)
-		pass(2 * day)
-		send("custom.known", false)
-		send("custom.other", true)
-		pass(6 * day)
-		send("custom.known", true)
-		if n := len(f.Runs("r")); n != 1 {
-			t.Errorf("%d runs", n)
 		}
 	})
 }
