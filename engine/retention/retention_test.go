@@ -199,18 +199,38 @@ func (p *plans) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 // TestEveryQueryUsesAnIndex looks at the plan of everything that a pass asks,
 // which is all but the removal of rows by their primary keys.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
-	each(t, lamps+`
-retention:
-  runs: {max: 10}
-  decisions: {max: 10}
-  events: {max: 10}
-  transitions: {max: 10}
-`, func(t *testing.T, f *fixture) {
+	each(t, lamps, func(t *testing.T, f *fixture) {
 		f.past(100)
 		seen := &plans{queries: map[string]bool{}}
-		f.DB.Read().AddQueryHook(seen)
-		f.prune(true, func(retention.Counts) {})
-		f.DB.Read().ResetQueryHooks()
+		idb, ctx := f.DB.Read().WithQueryHook(seen), t.Context()
+		page := func(a db.Aged, of string) (list []db.Mark) {
+			t.Helper()
+			_, _, err := a.Next(ctx, idb, "")
+			f.must(err)
+			until, ok, err := a.Newest(ctx, idb, of, 10)
+			if f.must(err); !ok {
+				t.Fatalf("%s has no ten rows", a.Table)
+			}
+			first, err := a.Oldest(ctx, idb, db.Span{Of: of, Until: until}, 10)
+			f.must(err)
+			list, err = a.Oldest(ctx, idb, db.Span{Of: of, After: first[9], Until: until}, 50)
+			if f.must(err); len(list) != 50 {
+				t.Fatalf("%d rows of %s", len(list), a.Table)
+			}
+			return list
+		}
+		var ids []string
+		for _, m := range page(journal.OldRuns, "r") {
+			ids = append(ids, m.ID)
+		}
+		_, _, _, err := journal.PruneRuns(ctx, idb, ids, f.Now(), retention.Batch, true)
+		f.must(err)
+		_, err = journal.PruneDecisions(ctx, idb, db.Seqs(page(journal.OldDecisions, "r")), true)
+		f.must(err)
+		_, err = journal.PruneEvents(ctx, idb, db.Seqs(page(journal.OldEvents, "")), true, func(db.Aged, string, db.Mark) (bool, error) { return false, nil })
+		f.must(err)
+		_, _, err = f.Entities.Prune(ctx, idb, "lamp", db.Mark{At: db.At(f.Now())}, db.Seqs(page(entities.OldTransitions, "lamp")), journal.NeededTransitions, true)
+		f.must(err)
 		if len(seen.queries) < 20 {
 			t.Fatalf("only %d queries", len(seen.queries))
 		}
