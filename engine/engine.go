@@ -22,6 +22,7 @@ import (
 
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/outbox"
+	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
@@ -71,6 +72,7 @@ type Engine struct {
 
 	router router
 	worker worker
+	pruner *retention.Pruner
 }
 
 // New makes an engine without rules. It registers its timers, so it must come
@@ -94,6 +96,7 @@ func New(o Options) *Engine {
 	e := &Engine{Options: o}
 	e.router.Engine = e
 	e.worker.init(e)
+	e.pruner = e.newPruner()
 	o.Timers.HandleBatch(wakeTimer, e.wake)
 	o.Timers.Handle(cancelTimer, e.endOverdue)
 	return e
@@ -101,7 +104,7 @@ func New(o Options) *Engine {
 
 // Migrations are the tables of the engine and of all below it.
 func Migrations() []db.Migrations {
-	return []db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations(), journal.Migrations()}
+	return []db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations(), journal.Migrations(), retention.Migrations()}
 }
 
 // SetRules swaps the rules as a whole. Nothing is routed before the first
@@ -138,7 +141,9 @@ func (e *Engine) Recover(ctx context.Context) error {
 }
 
 // Steppers are the parts of the engine that work in the background, timers
-// included, in the order in which work flows through them.
+// included, in the order in which work flows through them. What keeps the
+// history bounded is not among them: simulated time passes in leaps, and who
+// simulates wants to see all that happened.
 func (e *Engine) Steppers() []loop.Stepper {
 	return []loop.Stepper{e.Timers, &e.router, &e.worker}
 }
@@ -154,11 +159,11 @@ func (e *Engine) longest() time.Duration {
 
 // Run works until ctx ends, and returns when everything it started has.
 func (e *Engine) Run(ctx context.Context) error {
-	names := []string{"timers", "router", "worker"}
-	topics := []string{timer.Topic, outbox.Topic, journal.Topic}
+	names := []string{"timers", "router", "worker", "retention"}
+	topics := []string{timer.Topic, outbox.Topic, journal.Topic, retention.Topic}
 	var wg sync.WaitGroup
 	errs := make([]error, len(names)+1)
-	for i, stepper := range e.Steppers() {
+	for i, stepper := range append(e.Steppers(), e.pruner) {
 		hint, cancel := e.DB.Subscribe(topics[i])
 		defer cancel()
 		l := loop.Loop{

@@ -16,6 +16,7 @@ type Metrics struct {
 	decisions *prometheus.CounterVec // by rule and outcome
 	runs      *prometheus.CounterVec // ended, by rule and status
 	failures  *prometheus.CounterVec // of background work, by part
+	pruned    *prometheus.CounterVec // rows, by table
 }
 
 // NewMetrics makes the counters and registers them, unless in is nil.
@@ -33,9 +34,12 @@ func NewMetrics(in prometheus.Registerer) *Metrics {
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flightrules_background_failures_total", Help: "Failures of background work, which is tried again.",
 		}, []string{"part"}),
+		pruned: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flightrules_pruned_rows_total", Help: "Rows of old history that were removed.",
+		}, []string{"table"}),
 	}
 	if in != nil {
-		in.MustRegister(m.routed, m.decisions, m.runs, m.failures)
+		in.MustRegister(m.routed, m.decisions, m.runs, m.failures, m.pruned)
 	}
 	return m
 }

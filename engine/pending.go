@@ -111,7 +111,9 @@ func (b *batch) read(t timer.Timer) (awaited, bool) {
 
 // arm sets a timer.
 func (b *batch) arm(name timerName, due time.Time, a awaited) {
-	b.timers[name] = &pending{dirty: true, timer: &timer.Timer{Kind: name.kind, Key: name.key, DueAt: db.At(due), Payload: db.ToJSON(a)}}
+	b.timers[name] = &pending{dirty: true, timer: &timer.Timer{
+		Kind: name.kind, Key: name.key, DueAt: db.At(due), Payload: db.ToJSON(a), EventID: a.EventID,
+	}}
 }
 
 func (b *batch) disarm(name timerName) { b.timers[name] = &pending{dirty: true} }

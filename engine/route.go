@@ -12,6 +12,7 @@ import (
 
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/outbox"
+	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
@@ -62,6 +63,10 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 		}
 		b = r.newBatch()
 		if r.reconciled.Load() != b.set {
+			// It may refer to any change of the log.
+			if err := r.DB.Lock(ctx, tx, retention.Lock); err != nil {
+				return err
+			}
 			if err := b.reconcile(ctx, tx); err != nil {
 				return err
 			}
@@ -329,7 +334,7 @@ func (e *Engine) withChange(ctx context.Context, idb bun.IDB, row journal.Event)
 		case err != nil:
 			return event, nil, err
 		case len(list) == 0:
-			return event, nil, fmt.Errorf("%w: transition %d is gone", errUnreadable, seq)
+			return event, nil, fmt.Errorf("%w: the change that it is about, transition %d, is not kept any more: %w", errUnreadable, seq, entities.ErrPruned)
 		}
 		event.Change = &list[0]
 	}

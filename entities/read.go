@@ -232,7 +232,8 @@ func (r *Registry) BySeq(ctx context.Context, idb bun.IDB, seqs ...int64) ([]Tra
 }
 
 // AsOf is the transition that was the newest of an entity at a time; its Next
-// is the state then. ErrNotFound when the entity did not exist.
+// is the state then. ErrNotFound when the entity did not exist, ErrPruned when
+// the log does not tell.
 func (r *Registry) AsOf(ctx context.Context, idb bun.IDB, kindName, id string, at time.Time) (Transition, error) {
 	var rows []transitionRow
 	if err := idb.NewSelect().Model(&rows).Where("kind = ? AND entity_id = ? AND at <= ?", kindName, id, db.At(at)).
@@ -242,6 +243,11 @@ func (r *Registry) AsOf(ctx context.Context, idb bun.IDB, kindName, id string, a
 	list, err := r.transitionsOf(rows)
 	if err != nil {
 		return Transition{}, err
+	}
+	if len(list) == 0 {
+		if err := r.pruned(ctx, idb, kindName, id, at); err != nil {
+			return Transition{}, err
+		}
 	}
 	if len(list) == 0 || list[0].Removed() {
 		return Transition{}, fmt.Errorf("%w: %s %s at %s", ErrNotFound, kindName, id, at.UTC().Format(time.RFC3339))

@@ -26,6 +26,9 @@ func (s *scope) calls(n yamlx.Node, calls []expression.Call) {
 			continue
 		}
 		kind, ok := s.Events.Kind(name)
+		if ok && len(call.Args) == 4 {
+			s.lookback(n, name, call.Args[3])
+		}
 		if !ok {
 			s.ps.AddInside(n, places.args[0], fmt.Sprintf("unknown kind %q", name), s.suggest(name, s.kindNames()))
 			continue

@@ -50,6 +50,8 @@ type parser struct {
 	places   map[string]yamlx.Node         // of the ids of rules
 	later    []func(map[string]*Rule)      // what is checked when all rules are read
 	items    map[string][]string           // the keys of the items of sections; absent where nobody knows all of them
+
+	lookbacks []lookback // of the expressions, where they are constant
 }
 
 func (c *Compiler) parser() *parser {

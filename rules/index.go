@@ -74,9 +74,10 @@ func latches(t triggers.Trigger) bool {
 
 // Set is a set of rules that is swapped as a whole.
 type Set struct {
-	Rules    []*Rule         // in the order of their files
-	Silences []*Silence      // of the files
-	Warnings []yamlx.Problem // what is allowed and probably a mistake
+	Rules     []*Rule         // in the order of their files
+	Silences  []*Silence      // of the files
+	Retention Retention       // what the files say, or the default
+	Warnings  []yamlx.Problem // what is allowed and probably a mistake
 	Declarations
 
 	byID  map[string]*Rule
@@ -102,7 +103,7 @@ type member struct {
 // NewSet indexes rules. Rules and triggers that are not enabled are in the set
 // and never candidates.
 func NewSet(list []*Rule) *Set {
-	s := &Set{Rules: list, byID: map[string]*Rule{}, index: map[string]*bucket{}}
+	s := &Set{Rules: list, Retention: DefaultRetention(), byID: map[string]*Rule{}, index: map[string]*bucket{}}
 	at := 0
 	for _, r := range list {
 		s.byID[r.ID] = r

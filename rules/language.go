@@ -59,6 +59,7 @@ const (
 	formAnything        Form = "any value"
 	formOneOrMoreValues Form = "value or list of values"
 	formDuration        Form = "duration"
+	formKeep            Form = "duration or forever"
 	formDurationOr      Form = "duration or template"
 	formMoment          Form = "time"
 	formMomentOr        Form = "time or template"
@@ -81,7 +82,7 @@ const (
 	formList            Form = "list"
 	formLists           Form = "list of lists"
 	formWholeOr         Form = "whole number or template"
-	formMap             Form = "map by name"
+	formMap             Form = "map by name" // Pattern: of the names
 	formInside          Form = "keys"
 )
 
@@ -140,7 +141,7 @@ func (l *Language) Below(name string) []Place {
 // Describe gives the language.
 func Describe() *Language {
 	l := &Language{Names: exprNames, Functions: exprFunctions, Outcomes: outcomeWords, Limits: limitWords}
-	for _, group := range [][]Place{filePlaces, triggerPlaces, modifierPlaces, conditionPlaces, stepPlaces, silencePlaces, kindPlaces} {
+	for _, group := range [][]Place{filePlaces, triggerPlaces, modifierPlaces, conditionPlaces, stepPlaces, silencePlaces, kindPlaces, retentionPlaces} {
 		l.Places = append(l.Places, group...)
 	}
 	return l
@@ -153,6 +154,7 @@ var filePlaces = []Place{
 			{Name: "rules", Form: formList, Of: "rule", Doc: "What to do when something happens."},
 			{Name: "kinds", Form: formList, Of: "kind", Doc: "Kinds of entities that need no Go code. The engine keeps their state."},
 			{Name: "silences", Form: formList, Of: "silence", Doc: "Times in which what a rule matches is recorded and not run."},
+			{Name: "retention", Form: formInside, Of: "retention", Doc: "How long what happened is kept. It stands in one file."},
 		},
 	},
 	{
@@ -319,7 +321,7 @@ var triggerPlaces = []Place{
 		Example: "every: 10m\njitter: 30s",
 	},
 	{
-		Name: "trigger.webhook", Doc: "Fires for each request to /hooks/NAME. Its payload is body, headers and query. A delivery id that was seen before does not fire again.",
+		Name: "trigger.webhook", Doc: "Fires for each request to /hooks/NAME. Its payload is body, headers and query. A delivery id that was seen before does not fire again, as long as its event is kept.",
 		Keys: []Key{
 			{Name: "webhook", Form: formText, Required: true, Pattern: `^[a-z][a-z0-9_]*$`, Doc: "The name, which is the end of the URL.", Example: "deploys"},
 			{
@@ -724,6 +726,49 @@ events:
 			{Name: "payload", Form: formValues, Doc: "What the event carries. Texts may hold ${{ }}.", Example: map[string]any{"database": "${{ entity.id }}"}},
 		},
 	},
+}
+
+// limitKeys say how much of something is kept.
+func limitKeys(keep any) []Key {
+	return []Key{
+		{Name: "keep", Form: formKeep, Default: keep, Example: "7d", Doc: "What is older goes."},
+		{Name: "max", Form: formWhole, Least: 1, Most: 1_000_000_000, Example: 100_000, Doc: "Of each rule or kind no more than the newest so many stay. Without it: any number."},
+	}
+}
+
+var retentionPlaces = []Place{
+	{
+		Name: "retention", Doc: "How long what happened is kept, and how much of it.",
+		Keys: []Key{
+			{Name: "runs", Form: formInside, Of: "retention-runs", Doc: "Runs that have ended, with their steps. The age counts from their end."},
+			{Name: "decisions", Form: formInside, Of: "retention-decisions", Doc: "What became of matches."},
+			{Name: "events", Form: formInside, Of: "retention-events", Doc: "What happened. An event stays as long as a decision or a run that is about it."},
+			{Name: "transitions", Form: formInside, Of: "retention-transitions", Doc: "The changes of entities. The state as of any time in between can be told, and the newest change of an entity stays."},
+		},
+		Example: "runs: {keep: 30d, max: 10000, rules: {page-when-satellite-is-lost: {keep: 1w, max: 100}}}\ndecisions: {keep: 30d}\nevents: {keep: 30d}\ntransitions: {keep: 90d, kinds: {satellite: {max: 100000}}}",
+	},
+	{Name: "retention-runs", Doc: "How much is kept of the runs.", Keys: append(limitKeys("30d"), limitsOfRules)},
+	{Name: "retention-decisions", Doc: "How much is kept of the decisions.", Keys: append(limitKeys("30d"), limitsOfRules)},
+	{
+		Name: "retention-events", Doc: "How much is kept of the events.",
+		Keys: append(limitKeys("30d"), Key{
+			Name: "kinds", Form: formMap, Of: "retention-limit", Pattern: `^([a-z][a-z0-9_]*)?$`, Example: map[string]any{"satellite": map[string]any{"keep": "1w"}},
+			Doc: "Events about entities of these kinds are kept otherwise. rule is the kind of ticks, absences and runs by hand; \"\" stands for events without an entity.",
+		}),
+	},
+	{
+		Name: "retention-transitions", Doc: "How much is kept of the transitions.",
+		Keys: append(limitKeys("90d"), Key{
+			Name: "kinds", Form: formMap, Of: "retention-limit", Pattern: `^[a-z][a-z0-9_]*$`, Example: map[string]any{"satellite": map[string]any{"keep": "1w"}},
+			Doc: "Those of these kinds are kept otherwise.",
+		}),
+	},
+	{Name: "retention-limit", Doc: "An exception. What it does not say is as for the others.", Keys: limitKeys(nil)},
+}
+
+var limitsOfRules = Key{
+	Name: "rules", Form: formMap, Of: "retention-limit", Pattern: ruleID.String(), Example: map[string]any{"page-when-satellite-is-lost": map[string]any{"keep": "1w"}},
+	Doc: "Those of these rules are kept otherwise.",
 }
 
 var exprNames = []Word{

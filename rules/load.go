@@ -47,12 +47,14 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	p.emits = emitted
 	list := p.rules(items)
 	silences := p.silences(found["silences"])
+	retention := p.retention(found[retentionSection], list)
 	if err := p.ps.Err(); err != nil {
 		return nil, err
 	}
 	p.warnOfLoops(list)
+	p.warnOfLookbacks(retention)
 	set := NewSet(list)
-	set.Declarations, set.Silences, set.Warnings = declared, silences, p.ps.Warnings()
+	set.Declarations, set.Silences, set.Retention, set.Warnings = declared, silences, retention, p.ps.Warnings()
 	return set, nil
 }
 

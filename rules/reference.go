@@ -124,6 +124,9 @@ func (k Key) value() string {
 		text = "list of lists of " + plural(k.Of)
 	case k.Form == formMap:
 		text = "map of " + plural(k.Of) + " by name"
+		if k.Of == "retention-limit" {
+			text = "map by name of the same keys"
+		}
 	case k.Form == formInside:
 		text = "a map: see below"
 	case k.Form == formDurationOr && k.Of != "":

@@ -21,8 +21,12 @@ func (c *Compiler) Schema() map[string]any {
 	s := &schemaMaker{Compiler: c, language: Describe(), defs: map[string]any{}}
 	file := s.place(s.language.Place("file"))
 	sections := file["properties"].(map[string]any)
-	for _, section := range sections {
-		section.(map[string]any)["type"] = []any{"array", "null"} // one may be empty
+	for name, section := range sections { // one may be empty
+		if name == retentionSection {
+			s.orNull(section.(map[string]any))
+			continue
+		}
+		section.(map[string]any)["type"] = []any{"array", "null"}
 	}
 	maps.Copy(sections, c.pluginSections())
 	s.names()
@@ -101,6 +105,7 @@ var plainForms = map[Form]func() map[string]any{
 	formAnything:        func() map[string]any { return map[string]any{} },
 	formOneOrMoreValues: func() map[string]any { return map[string]any{} },
 	formDuration:        func() map[string]any { return text(durationPattern) },
+	formKeep:            func() map[string]any { return text(durationPattern + "|^" + forever + "$") },
 	formDurationOr:      func() map[string]any { return text(durationPattern + "|" + templatePattern) },
 	formMoment:          func() map[string]any { return text(timePattern) },
 	formMomentOr:        func() map[string]any { return text(timePattern + "|" + templatePattern) },
@@ -149,7 +154,11 @@ func (s *schemaMaker) form(k Key) map[string]any {
 	case formLists:
 		return listOf(listOf(ref(k.Of)))
 	case formMap:
-		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": identifier.String()}, "additionalProperties": ref(k.Of)}
+		names := k.Pattern
+		if names == "" {
+			names = identifier.String()
+		}
+		return map[string]any{"type": "object", "propertyNames": map[string]any{"pattern": names}, "additionalProperties": ref(k.Of)}
 	case formInside:
 		return ref(k.Of)
 	}
@@ -157,6 +166,12 @@ func (s *schemaMaker) form(k Key) map[string]any {
 		return ref(name)
 	}
 	panic(fmt.Sprintf("no schema for a %s", k.Form)) // a test makes the schema of every key
+}
+
+// orNull lets what a schema refers to be absent too.
+func (s *schemaMaker) orNull(schema map[string]any) {
+	schema["anyOf"] = []any{map[string]any{"$ref": schema["$ref"]}, map[string]any{"type": "null"}}
+	delete(schema, "$ref")
 }
 
 func words(list []Word) map[string]any {

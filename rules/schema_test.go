@@ -113,6 +113,9 @@ func TestSchemaTakesTheExamplesOfTheLanguage(t *testing.T) {
 		"rule":    func(text string) string { return "rules:\n" + indented(text, 2) },
 		"kind":    func(text string) string { return "kinds:\n" + indented(text, 2) },
 		"silence": func(text string) string { return "silences:\n" + indented(text, 2) },
+		"retention": func(text string) string {
+			return "retention:\n  " + strings.ReplaceAll(text, "\n", "\n  ") + "\n"
+		},
 	}
 	for _, p := range rules.Describe().Places {
 		if p.Example == "" {
@@ -136,7 +139,8 @@ func TestSchemaTakesTheExamplesOfTheLanguage(t *testing.T) {
 func TestSchemaTakesGoodFiles(t *testing.T) {
 	schema := fileSchema(t)
 	for i, text := range []string{
-		"", "rules:", "rules: []\nkinds:\nsilences:", "probes:", "probes: [{name: web, url: https://example.com, every: 1h}]",
+		"", "rules:", "rules: []\nkinds:\nsilences:\nretention:", "probes:", "probes: [{name: web, url: https://example.com, every: 1h}]",
+		"retention: {runs: {keep: forever}, events: {max: 3, kinds: {\"\": {keep: 1d12h}, rule: {max: 1}}}}",
 		withTrigger("event: satellite.*"), withTrigger("event: webhook.deploys"), withTrigger("event: backup.missed\nenabled: false\nid: \"1\""),
 		withTrigger("event: satellite.connected\nunless: {event: satellite.heartbeat_lost, within: 2m, where: event.payload.region == \"eu\"}"),
 		withTrigger("event: satellite.connected\ngroup: {wait: 30s}"),
@@ -239,7 +243,7 @@ var onlyTheChecker = []string{
 	"kind-of-the-engine", "kind-payload-mistakes", "kind-rule-on-its-event", "kind-stale-at-once",
 	"kind-stale-required-to-null", "kind-stale-set-does-not-fit", "kind-when-sees-no-functions",
 	"kind-when-unknown-field", "kind-when-wrong-type", "manual-unknown-input", "max-without-mode",
-	"numeric-nothing-inside", "numeric-reset", "item-outside-of-a-loop", "secret-in-a-log",
+	"numeric-nothing-inside", "numeric-reset", "item-outside-of-a-loop", "secret-in-a-log", "retention-in-two-files", "retention-unknown-names",
 }
 
 func TestSchemaRefusesWhatTheCheckerRefuses(t *testing.T) {

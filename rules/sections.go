@@ -13,7 +13,10 @@ import (
 
 // EngineSections are the names of the sections of a file that are the engine's
 // own.
-var EngineSections = []string{"rules", "kinds", "silences"}
+var EngineSections = []string{"rules", "kinds", "silences", retentionSection}
+
+// retentionSection is the one that is a map and not a list.
+const retentionSection = "retention"
 
 // Section is a section of the files that a plugin owns: a list of items.
 type Section struct {
@@ -90,6 +93,10 @@ func (p *parser) sections(root yamlx.Node, found sections) {
 		}
 		section := m.Take(name)
 		if section.IsNull() {
+			continue
+		}
+		if name == retentionSection {
+			found[name] = append(found[name], section)
 			continue
 		}
 		nodes, _ := section.List(p.ps)

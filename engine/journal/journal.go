@@ -189,18 +189,27 @@ func one(err error, what, id string) error {
 	return err
 }
 
+// passed says of what is not there, and does not stay for ever, that it may
+// have been.
+func passed(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: it never was, or is not kept any more", err)
+	}
+	return err
+}
+
 // EventByID finds an event.
 func EventByID(ctx context.Context, idb bun.IDB, id string) (Event, error) {
 	var e Event
 	err := idb.NewSelect().Model(&e).Where("id = ?", id).Scan(ctx)
-	return e, one(err, "event", id)
+	return e, passed(one(err, "event", id))
 }
 
 // RunByID finds a run.
 func RunByID(ctx context.Context, idb bun.IDB, id string) (Run, error) {
 	var r Run
 	err := idb.NewSelect().Model(&r).Where("id = ?", id).Scan(ctx)
-	return r, one(err, "run", id)
+	return r, passed(one(err, "run", id))
 }
 
 // RuleVersionByID finds the text of a rule.

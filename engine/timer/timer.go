@@ -36,8 +36,9 @@ type Timer struct {
 	Kind     string  `bun:"kind"`
 	Key      string  `bun:"key"`
 	DueAt    db.Time `bun:"due_at"`
-	Payload  db.JSON `bun:"payload"`  // what the handler wants to know again; may be nil
-	Attempts int     `bun:"attempts"` // how often its handler has failed
+	Payload  db.JSON `bun:"payload"`           // what the handler wants to know again; may be nil
+	Attempts int     `bun:"attempts"`          // how often its handler has failed
+	EventID  string  `bun:"event_id,nullzero"` // the event that its handler will read, which is kept until then; "": none
 }
 
 // Set arms timers, replacing the ones of the same kind and key.
@@ -47,7 +48,7 @@ func Set(ctx context.Context, tx bun.IDB, timers ...Timer) error {
 	}
 	_, err := tx.NewInsert().Model(&timers).ExcludeColumn("id").
 		On("CONFLICT (kind, key) DO UPDATE").
-		Set("due_at = EXCLUDED.due_at, payload = EXCLUDED.payload, attempts = EXCLUDED.attempts").
+		Set("due_at = EXCLUDED.due_at, payload = EXCLUDED.payload, attempts = EXCLUDED.attempts, event_id = EXCLUDED.event_id").
 		Returning("NULL").Exec(ctx)
 	return err
 }

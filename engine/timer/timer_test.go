@@ -3,10 +3,12 @@ package timer_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -164,6 +166,37 @@ func TestATimerFiresOnOneOfManyNodes(t *testing.T) {
 			t.Errorf("%s fired %d times", key, times)
 		}
 	}
+}
+
+// A timer that was set before timers bore the id of their event gets it.
+func TestTimersFromBeforeKnowTheirEvent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		d, err := db.Open(t.Context(), url, db.Options{NoSync: true})
+		must(t, err)
+		t.Cleanup(func() { must(t, d.Close()) })
+		first := timer.Migrations()
+		text, err := fs.ReadFile(first.Files, "0001_timers.sql")
+		must(t, err)
+		first.Files = fstest.MapFS{"0001_timers.sql": {Data: text}}
+		must(t, d.Migrate(t.Context(), first))
+		must(t, d.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for key, payload := range map[string]any{
+				"held": `{"rule":"r","trigger":"1","event_id":"an \"id\"","at":1}`, "tick": `{"rule":"r","trigger":"1","at":1}`, "plain": nil,
+			} {
+				if _, err := tx.ExecContext(ctx, "INSERT INTO timers (kind, key, due_at, payload) VALUES ('a', ?, 1, ?)", key, payload); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		must(t, d.Migrate(t.Context(), timer.Migrations()))
+		for key, want := range map[string]string{"held": `an "id"`, "tick": "", "plain": ""} {
+			one, ok, err := timer.Get(t.Context(), d.Read(), "a", key)
+			if must(t, err); !ok || one.EventID != want {
+				t.Errorf("%s: %+v", key, one)
+			}
+		}
+	})
 }
 
 func TestTwoHandlersOfOneKindAreAMistake(t *testing.T) {

@@ -132,10 +132,11 @@ func openCrash(ctx context.Context, url string, plugin *crashPlugin, log io.Writ
 	return app.Open(ctx, config)
 }
 
-// remains counts, at one instant, what is still to be done.
+// remains counts, at one instant, what is still to be done; the next pass of
+// retention is always to come.
 const remains = `SELECT (SELECT COUNT(*) FROM runs WHERE status = 'running') AS runs,
 	(SELECT COUNT(*) FROM runs WHERE status IN ('queued', 'waiting')) AS waiting,
-	(SELECT COUNT(*) FROM outbox) AS outbox, (SELECT COUNT(*) FROM timers) AS timers`
+	(SELECT COUNT(*) FROM outbox) AS outbox, (SELECT COUNT(*) FROM timers WHERE kind <> 'retention') AS timers`
 
 func remaining(ctx context.Context, core *app.Core) (f found, waiting int, err error) {
 	err = core.DB.Read().QueryRowContext(ctx, remains).Scan(&f.Runs, &waiting, &f.Outbox, &f.Timers)

@@ -14,7 +14,7 @@ var layers = [][]string{
 	{"entities", "engine/action", "engine/journal"},
 	{"triggers"},
 	{"rules"},
-	{"plugins"},
+	{"plugins", "engine/retention"},
 	{"engine"},
 	{"plugins/*"},
 	{"internal/httpapi", "internal/web", "internal/sim"},

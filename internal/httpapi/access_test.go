@@ -55,6 +55,7 @@ var allowed = map[string]plugins.Role{
 	"GET /api/v1/tokens":                           plugins.Admin,
 	"POST /api/v1/tokens":                          plugins.Admin,
 	"DELETE /api/v1/tokens/{id}":                   plugins.Admin,
+	"POST /api/v1/prune":                           plugins.Admin,
 	"GET /api/v1/fly":                              plugins.Operator,
 	"GET /api/v1/forgot":                           plugins.Admin, // it does not say
 	"GET /api/v1/fail":                             plugins.Viewer,

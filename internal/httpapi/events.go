@@ -61,7 +61,7 @@ type eventPath struct {
 
 type postEvent struct {
 	Body struct {
-		ID      string          `json:"id,omitempty" maxLength:"200" pattern:"^[!-~]*$" doc:"Yours, to send the event again with and be sure that it happens once. One is made when there is none."`
+		ID      string          `json:"id,omitempty" maxLength:"200" pattern:"^[!-~]*$" doc:"Yours, to send the event again with and be sure that it happens once, as long as it is kept. One is made when there is none."`
 		Name    string          `json:"name" maxLength:"200" example:"custom.deployed" doc:"It begins with custom."`
 		Entity  *entityRef      `json:"entity,omitempty" doc:"The entity that it is about."`
 		Payload json.RawMessage `json:"payload,omitempty" doc:"Any JSON."`

@@ -153,6 +153,7 @@ func newFixture(t *testing.T, url string) *fixture {
 		Explain:      e.Explain,
 		Silence:      e.Silence,
 		Unsilence:    e.Unsilence,
+		Prune:        e.Prune,
 		Secret: func(name string) (string, error) {
 			if name != "HUB" {
 				return "", errors.New("there is no such secret")

@@ -145,6 +145,8 @@ func known(err error) *Problem {
 		return newProblem(http.StatusConflict, "rule_unusable", err.Error())
 	case errors.Is(err, entities.ErrNotFound), errors.Is(err, journal.ErrNotFound), errors.Is(err, ErrNoToken), errors.Is(err, engine.ErrNoRule):
 		return newProblem(http.StatusNotFound, "", err.Error())
+	case errors.Is(err, entities.ErrPruned):
+		return newProblem(http.StatusGone, "pruned", err.Error())
 	case errors.Is(err, entities.ErrVersion):
 		return newProblem(http.StatusPreconditionFailed, "version_mismatch", err.Error(), Detail{Location: "header.If-Match", Message: err.Error()})
 	case errors.Is(err, entities.ErrNotKept):

@@ -23,6 +23,7 @@ import (
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/refusal"
@@ -57,6 +58,8 @@ type Config struct {
 	RetryRun  func(ctx context.Context, id string) (journal.Run, error)
 	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
 	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
+	// Prune removes old history; see retention.Pruner.
+	Prune func(ctx context.Context, cursor string, batches int, dry bool) (removed retention.Counts, next string, err error)
 	// Explain is that of the engine.
 	Explain func(ctx context.Context, rule, event string) (*engine.Explanation, error)
 	// Secret is what ${{ secrets.NAME }} stands for.
@@ -161,6 +164,7 @@ func (s *Server) operations() {
 	s.silenceOperations()
 	s.catalogueOperations()
 	s.tokenOperations()
+	s.pruneOperations()
 }
 
 // pages adds what is no operation of the API.

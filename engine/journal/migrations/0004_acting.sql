@@ -25,6 +25,7 @@ CREATE TABLE mail (
     event_id TEXT NOT NULL,
     UNIQUE (run_id, event_id)
 );
+CREATE INDEX mail_event ON mail (event_id);
 
 -- The entities that the condition which a run waits for has read; an entity_id of '' is all of the kind.
 CREATE TABLE watches (
