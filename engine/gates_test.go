@@ -206,22 +206,24 @@ rules:
 	})
 }
 
+func pause(t *testing.T, l *lab, rule string) {
+	t.Helper()
+	ctx := entities.WithCause(t.Context(), entities.Cause{Actor: "alice"})
+	if _, err := l.Engine.Engine.Pause(ctx, rule, "too loud"); err != nil {
+		t.Fatal(err)
+	}
+	l.then()
+}
+
+func resume(t *testing.T, l *lab, rule string) {
+	t.Helper()
+	if _, err := l.Engine.Engine.Resume(t.Context(), rule); err != nil {
+		t.Fatal(err)
+	}
+	l.then()
+}
+
 func TestPause(t *testing.T) {
-	pause := func(t *testing.T, l *lab, rule string) {
-		t.Helper()
-		ctx := entities.WithCause(t.Context(), entities.Cause{Actor: "alice"})
-		if _, err := l.Engine.Engine.Pause(ctx, rule, "too loud"); err != nil {
-			t.Fatal(err)
-		}
-		l.then()
-	}
-	resume := func(t *testing.T, l *lab, rule string) {
-		t.Helper()
-		if _, err := l.Engine.Engine.Resume(t.Context(), rule); err != nil {
-			t.Fatal(err)
-		}
-		l.then()
-	}
 	timeline(t, "the matches of a paused rule are dropped with a record, also across a reload", rule("triggers: [{event: custom.x}]"), func(t *testing.T, l *lab) {
 		pause(t, l, "r")
 		l.x("1")

@@ -427,6 +427,68 @@ func TestAll(t *testing.T) {
 		ev(l, 14, "custom.storage")
 		l.wantStarted("r", 0)
 	})
+	twice := rule("triggers: [{all: [{event: custom.x, where: event.payload.n > 3}, {event: custom.x}, {event: custom.y}], within: 10s}]")
+	timeline(t, "an event that is two of the parts has one decision", twice, func(t *testing.T, l *lab) {
+		l.post("custom.x", map[string]any{"n": 5})
+		l.wantOutcomes("r", counted)
+		pause(t, l, "r")
+		l.post("custom.x", map[string]any{"n": 5})
+		l.wantOutcomes("r", counted, dropped)
+		resume(t, l, "r")
+		l.post("custom.y", nil)
+		l.wantOutcomes("r", counted, dropped, started)
+	})
+	timeline(t, "an event that is two of the parts counts for one firing", twice, func(t *testing.T, l *lab) {
+		l.post("custom.y", nil)
+		l.post("custom.x", map[string]any{"n": 1})
+		l.post("custom.x", map[string]any{"n": 5})
+		l.wantOutcomes("r", counted, counted, started)
+		l.post("custom.y", nil)
+		l.post("custom.x", map[string]any{"n": 1})
+		l.wantOutcomes("r", counted, counted, started, counted, counted)
+	})
+	timeline(t, "an event of which two parts cannot be told has one decision", rule(`triggers:
+  - {all: [{event: custom.x, where: event.payload.n > 3}, {event: custom.x, where: event.payload.n > 4}], within: 10s}
+  - {event: custom.x, where: event.payload.n > 3, unless: {event: custom.x, where: event.payload.n > 4, within: 1s}}
+  - {all: [{event: custom.x}, {event: custom.x}], within: 10s, by: event.payload.n.m}`), func(t *testing.T, l *lab) {
+		l.post("custom.x", map[string]any{})
+		l.wantOutcomes("r", mistaken, mistaken, mistaken)
+	})
+	timeline(t, "the run knows the events that completed it, each once, oldest first", rule(`triggers:
+  - {all: [{event: custom.x}, {event: custom.x, where: event.payload.n > 3}, {event: custom.y}], within: 10s}`), func(t *testing.T, l *lab) {
+		l.post("custom.x", map[string]any{"n": 5}) // a newer one of its part comes
+		x := l.post("custom.x", map[string]any{"n": 5})
+		y := l.post("custom.y", nil)
+		if got, want := string(l.Runs("r")[0].Batch), `["`+x+`","`+y+`"]`; got != want {
+			t.Errorf("of %s, want %s", got, want)
+		}
+	})
+	late := rule("triggers: [{all: [{event: custom.a}, {event: custom.b}, {event: custom.c}], within: 10s}]")
+	timeline(t, "an event counts when it happened, not when it came", late, func(t *testing.T, l *lab) {
+		ev(l, 14, "custom.c")
+		l.emitLate(3*time.Second, "custom.b", nil)
+		l.emitLate(9*time.Second, "custom.a", nil)
+		l.wantOutcomes("r", counted, counted, started)
+		ev(l, 15, "custom.a") // the others are spent, also those that happened later
+		ev(l, 16, "custom.b")
+		l.wantOutcomes("r", counted, counted, started, counted, counted)
+	})
+	timeline(t, "a window around an event that comes late is no longer than any other", late, func(t *testing.T, l *lab) {
+		ev(l, 1, "custom.a")
+		ev(l, 14, "custom.c")
+		ev(l, 15, "custom.b")
+		l.emitLate(10*time.Second, "custom.b", nil) // at 5 s
+		l.wantOutcomes("r", counted, counted, counted, counted)
+		if d := l.Decisions("r")[3]; !strings.HasPrefix(d.Detail, "2 of 3 ") {
+			t.Errorf("detail %q", d.Detail)
+		}
+	})
+	timeline(t, "at exactly its length before the end of a window an event is out", late, func(t *testing.T, l *lab) {
+		ev(l, 10, "custom.a")
+		ev(l, 20, "custom.c")
+		l.emitLate(5*time.Second, "custom.b", nil)
+		l.wantOutcomes("r", counted, counted, counted)
+	})
 	timeline(t, "of one key, and with states among them", rule(`triggers:
   - all: [{state: door.status, to: open}, {numeric: door.count, above: 5}]
     within: 1m
