@@ -301,6 +301,16 @@ func TestSilence(t *testing.T) {
 		l.sec(20)
 		l.wantOutcomes("r", silenced)
 	})
+	timeline(t, "what is left after its end does not undo it, though it is seen first", open, func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		l.be("a", "open")
+		l.Jump(15 * time.Second)
+		l.be("a", "closed")
+		l.wantOutcomes("r", silenced, started)
+		if e := l.Events("door.changed"); len(e) != 2 || !e[1].At.Equal(enginetest.Epoch.Add(10*time.Second)) {
+			t.Errorf("%+v", e)
+		}
+	})
 	timeline(t, "a second silence after the first", open, func(t *testing.T, l *lab) {
 		silence(t, l, "true", 0, 10*time.Second)
 		silence(t, l, "true", 5*time.Second, 20*time.Second)
