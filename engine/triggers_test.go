@@ -286,10 +286,10 @@ func TestCount(t *testing.T) {
 	})
 	two := strings.Replace(three, "count: 3", "count: 2", 1)
 	timeline(t, "each key re-arms by itself", rule(two), func(t *testing.T, l *lab) {
-		for i, host := range []string{"a", "a", "b", "b"} {
+		for i, host := range []string{"a", "a", "b", "a", "b"} {
 			hit(l, float64(i), host)
 		}
-		l.wantOutcomes("r", counted, started, counted, started)
+		l.wantOutcomes("r", counted, started, counted, counted, started)
 	})
 	timeline(t, "it re-arms as soon as one has left the window", rule(three), func(t *testing.T, l *lab) {
 		for _, s := range []float64{0, 1, 2, 10.5} {
@@ -502,6 +502,27 @@ func TestUnless(t *testing.T) {
 		l.sec(60)
 		l.wantOutcomes("other", held, held, started, started)
 		l.wantGathered(0)
+	})
+	timeline(t, "an event does not follow itself, the next one does", rule("triggers: [{event: custom.a, unless: {event: custom.a, within: 30s}}]"), func(t *testing.T, l *lab) {
+		ev(l, 0, "custom.a", "e1")
+		l.wantOutcomes("r", held)
+		ev(l, 10, "custom.a", "e2")
+		l.wantOutcomes("r", held, held, cancelled)
+		l.sec(40)
+		l.wantOutcomes("r", held, held, cancelled, started)
+	})
+	timeline(t, "nor do two events of one change follow each other", rule("triggers: [{event: door.opened, unless: {event: door.changed, within: 30s}}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.be("b", "open")
+		l.wantOutcomes("r", held, held)
+		l.sec(10)
+		l.be("a", "closed")
+		l.wantOutcomes("r", held, held, cancelled)
+		if e := l.Events("door.changed"); len(e) != 1 || !strings.Contains(l.Decisions("r")[2].Detail, e[0].ID) {
+			t.Errorf("%+v", e)
+		}
+		l.sec(30)
+		l.wantOutcomes("r", held, held, cancelled, started)
 	})
 	timeline(t, "a key that cannot be evaluated is recorded", r, func(t *testing.T, l *lab) {
 		l.post("custom.a", nil)
