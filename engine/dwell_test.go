@@ -229,6 +229,12 @@ func TestDwellsOfRulesAndTriggers(t *testing.T) {
 		l.then()
 		l.wantOutcomes("left-open", held, cancelled, held, cancelled)
 	})
+	timeline(t, "a change at its very end does not undo it", openFor5s, func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.Jump(5 * time.Second)
+		l.be("a", "closed")
+		l.wantOutcomes("left-open", held, started)
+	})
 	timeline(t, "it counts from the change, however late that is seen", openFor5s, func(t *testing.T, l *lab) {
 		l.be("a", "closed")
 		mutateOnly(t, l, "a", "open")
