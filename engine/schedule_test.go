@@ -179,6 +179,17 @@ func TestSchedules(t *testing.T) {
 		l.at(2 * time.Minute)
 		l.wantTicks("1m0s 1m30s 2m0s")
 	})
+	timeline(t, "those that are due at once tick in their order", rule("mode: parallel\ntriggers: [{every: 1m}, {every: 1m}, {every: 1m}, {every: 1m}, {every: 1m}]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.at(2 * time.Minute)
+		order := ""
+		for _, d := range l.Decisions("r") {
+			order += d.Trigger
+		}
+		if order != "1234512345" {
+			t.Errorf("in the order %s", order)
+		}
+	})
 	timeline(t, "a rule that was off begins as it is turned on", strings.Replace(rule("triggers: [{every: 20s}]"), "id: r", "id: r\n    enabled: false", 1), func(t *testing.T, l *lab) {
 		l.then()
 		l.sec(50)
