@@ -89,7 +89,7 @@ func (b *batch) count(ctx context.Context, tx bun.Tx, m match) (full bool, err e
 	for _, one := range near {
 		w.add(one.At.Time)
 	}
-	fired, err := b.fired(ctx, tx, item, !w.late && w.before < c.N)
+	fired, err := b.fired(ctx, tx, item, w.before < c.N)
 	if err != nil {
 		return false, err
 	}
@@ -110,12 +110,17 @@ func firedLatch(item journal.Item, value triggers.Latch) journal.Latch {
 	return journal.Latch{Rule: item.Rule, Trigger: item.Trigger, Key: "window " + item.Key, Value: int(value)}
 }
 
-// fired says whether a window has fired and has been full ever since.
+// fired says whether a window has fired and has been full ever since. That it
+// had fallen before an item that comes late says nothing about it.
 func (b *batch) fired(ctx context.Context, tx bun.Tx, item journal.Item, fallen bool) (bool, error) {
 	row := firedLatch(item, triggers.Forgotten)
 	n, err := tx.NewSelect().Model(&row).WherePK().Count(ctx)
 	if err != nil || n == 0 || !fallen {
 		return n > 0, err
+	}
+	newer, err := items(ctx, tx, item, item.At.Time, time.Time{})
+	if err != nil || len(newer) > 0 {
+		return true, err
 	}
 	return false, putLatch(ctx, tx, row)
 }
@@ -125,15 +130,12 @@ type window struct {
 	length time.Duration
 	at     time.Time // of the new item
 	times  []time.Time
-	before int  // items in the window that ends just before the new one
-	late   bool // there are newer ones
+	before int // items in the window that ends just before the new one
 }
 
 func (w *window) add(t time.Time) {
 	w.times = append(w.times, t)
-	if t.After(w.at) {
-		w.late = true
-	} else {
+	if !t.After(w.at) {
 		w.before++
 	}
 }

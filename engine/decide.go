@@ -95,14 +95,17 @@ func (b *batch) decide(ctx context.Context, tx bun.Tx, m match) error {
 	return b.admit(ctx, tx, m, env)
 }
 
-// failedMatch records that a match could not be decided; what the database
-// refused is not the rule's fault and is given back.
+// failedMatch records that a match could not be decided, once for an event that
+// is several things to its trigger; what the database refused is not the rule's
+// fault and is given back.
 func (b *batch) failedMatch(m match, err error) error {
 	var failed *databaseError
 	if errors.As(err, &failed) {
 		return failed.err
 	}
-	b.decision(m, journal.Failed, err.Error(), "")
+	if !b.decidedInBatch(m, isFailed) {
+		b.decision(m, journal.Failed, err.Error(), "")
+	}
 	return nil
 }
 

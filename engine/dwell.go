@@ -47,9 +47,6 @@ func (b *batch) length(ctx context.Context, m match) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("for: %w", err)
 	}
-	if d, ok := v.(time.Duration); ok && d >= 0 {
-		return d, nil
-	}
 	d, err := duration.Parse(fmt.Sprint(v))
 	if err != nil {
 		return 0, fmt.Errorf("for: %w", err)

@@ -196,6 +196,71 @@ rules:
 	})
 }
 
+func TestDwellsOfRulesAndTriggers(t *testing.T) {
+	timeline(t, "each holds for itself", rule("mode: parallel\ntriggers: [{state: door.status, to: open, for: 5s}, {state: door.status, to: open, for: 8s}]")+
+		"  - {id: other, triggers: [{state: door.status, to: open, for: 3s}], actions: [{log: hi}]}\n", func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.sec(3)
+		l.wantOutcomes("r", held, held)
+		l.wantOutcomes("other", held, started)
+		l.sec(8)
+		l.wantOutcomes("r", held, held, started, started)
+	})
+	timeline(t, "edits of its time one after the other move it", openFor5s, func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		for _, length := range []string{"for: 9s", "for: 7s"} {
+			l.Reload(strings.Replace(openFor5s, "for: 5s", length, 1))
+			l.then()
+		}
+		l.sec(6.999)
+		l.wantOutcomes("left-open", held)
+		l.sec(7)
+		l.wantOutcomes("left-open", held, started)
+	})
+	timeline(t, "an edit to a time that cannot be evaluated, or to none, cancels it", openFor5s, func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.Reload(strings.Replace(openFor5s, "for: 5s", `for: "${{ event.change.next.note }}"`, 1))
+		l.then()
+		l.wantOutcomes("left-open", held, cancelled)
+		l.be("a", "closed")
+		l.Reload(openFor5s)
+		l.be("a", "open")
+		l.Reload(strings.Replace(openFor5s, ", for: 5s", "", 1))
+		l.then()
+		l.wantOutcomes("left-open", held, cancelled, held, cancelled)
+	})
+	timeline(t, "a change at its very end does not undo it", openFor5s, func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.Jump(5 * time.Second)
+		l.be("a", "closed")
+		l.wantOutcomes("left-open", held, started)
+	})
+	timeline(t, "it counts from the change, however late that is seen", openFor5s, func(t *testing.T, l *lab) {
+		l.be("a", "closed")
+		mutateOnly(t, l, "a", "open")
+		l.Jump(3 * time.Second)
+		l.then()
+		l.sec(5)
+		l.wantOutcomes("left-open", held, started)
+	})
+	timeline(t, "what held goes on to be counted", rule("triggers: [{state: door.status, to: open, for: 5s, count: 2, within: 1m}]"), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.sec(5)
+		l.be("a", "closed")
+		l.be("a", "open")
+		l.Jump(7 * time.Second)
+		l.be("a", "closed") // the end of the second is seen with this
+		l.wantOutcomes("r", held, counted, held, started)
+	})
+	timeline(t, "for may be a duration, and must not be less than nothing", rule(`triggers: [{state: door.status, to: open, for: '${{ duration(event.entity.id == "a" ? "5s" : "-5s") }}'}]`), func(t *testing.T, l *lab) {
+		l.be("a", "open")
+		l.be("b", "open")
+		l.wantOutcomes("r", held, mistaken)
+		l.sec(5)
+		l.wantOutcomes("r", held, mistaken, started)
+	})
+}
+
 func TestStateTrigger(t *testing.T) {
 	for name, c := range map[string]struct {
 		trigger string

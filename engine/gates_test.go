@@ -102,6 +102,55 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// What is routed together meets each other as what is routed in turn.
+func TestModesOfOneBatch(t *testing.T) {
+	for mode, c := range map[string]struct {
+		lines string
+		want  []journal.Outcome
+		runs  []journal.RunStatus
+	}{
+		"single":   {"mode: single", []journal.Outcome{started, blocked, blocked, blocked}, []journal.RunStatus{succeeded}},
+		"parallel": {"mode: parallel\nmax: 2", []journal.Outcome{started, started, dropped, dropped}, []journal.RunStatus{succeeded, succeeded}},
+		"queued":   {"mode: queued\nmax: 1", []journal.Outcome{started, queued, dropped, dropped}, []journal.RunStatus{succeeded, succeeded}},
+		"restart": {"mode: restart", []journal.Outcome{started, started, started, started},
+			[]journal.RunStatus{journal.RunCancelled, journal.RunCancelled, journal.RunCancelled, succeeded}},
+		"cooldown": {"mode: parallel\ncooldown: 1m", []journal.Outcome{started, cooled, cooled, cooled}, []journal.RunStatus{succeeded}},
+	} {
+		timeline(t, mode, ringAndWait(c.lines), func(t *testing.T, l *lab) {
+			l.x("1")
+			for _, n := range []string{"2", "3", "4"} {
+				l.emitOnly("custom.x", map[string]any{"n": n})
+			}
+			l.then()
+			l.wantOutcomes("r", c.want...)
+			l.sec(30)
+			l.wantRuns("r", c.runs...)
+		})
+		timeline(t, mode+", all four", ringAndWait(c.lines), func(t *testing.T, l *lab) {
+			for _, n := range []string{"1", "2", "3", "4"} {
+				l.emitOnly("custom.x", map[string]any{"n": n})
+			}
+			l.then()
+			l.wantOutcomes("r", c.want...)
+			l.sec(30)
+			l.wantRuns("r", c.runs...)
+		})
+	}
+	timeline(t, "cooldown is of a rule and a key", rule("mode: parallel\ntriggers: [{event: custom.x}]\ncooldown: 1m\nper: event.payload.n")+
+		"  - {id: other, triggers: [{event: custom.x}, {event: custom.y}], cooldown: 1m, per: event.payload.n, actions: [{log: hi}]}\n", func(t *testing.T, l *lab) {
+		for _, n := range []string{"1", "2"} {
+			l.emitOnly("custom.x", map[string]any{"n": n})
+		}
+		l.then()
+		l.wantOutcomes("r", started, started)
+		l.wantOutcomes("other", started, started)
+		l.post("custom.y", map[string]any{"n": "3"})
+		l.x("3")
+		l.wantOutcomes("r", started, started, started)
+		l.wantOutcomes("other", started, started, started, cooled)
+	})
+}
+
 // A run that is being executed is asked to end; the next one begins when it
 // has.
 func TestRestartReachesARunningStep(t *testing.T) {
@@ -189,6 +238,41 @@ rules:
 		l.x("3")
 		l.wantStarted("r", 101)
 	})
+	timeline(t, "starts are counted for each rule and key, in the last ten seconds", `
+rules:
+  - {id: r, mode: parallel, max: 1000, per: event.payload.n, triggers: [{event: custom.x}], actions: [{log: hi}]}
+  - {id: other, mode: parallel, max: 1000, per: event.payload.n, triggers: [{event: custom.x}, {event: custom.y}], actions: [{log: hi}]}
+`, func(t *testing.T, l *lab) {
+		times := func(n int, name, key string) {
+			for range n {
+				l.emitOnly(name, map[string]any{"n": key})
+			}
+		}
+		times(60, "custom.x", "a")
+		times(60, "custom.x", "b")
+		l.then()
+		l.wantStarted("r", 120)
+		l.sec(5)
+		times(39, "custom.x", "a")
+		l.then()
+		l.wantStarted("r", 159)
+		l.wantStarted("other", 159)
+		l.sec(9.999)
+		times(3, "custom.y", "a")
+		l.then()
+		l.wantStarted("other", 160)
+		d := l.Decisions("other")
+		if last := d[len(d)-1]; last.Outcome != dropped || len(d) != 162 {
+			t.Errorf("%d decisions, the last %s", len(d), last.Outcome)
+		}
+		if e := l.Events("engine.rule_tripped"); len(e) != 1 || e[0].EntityID != "other" || e[0].Depth != 1 {
+			t.Errorf("%+v", e)
+		}
+		l.sec(10) // the first sixty are out
+		times(61, "custom.x", "a")
+		l.then()
+		l.wantStarted("r", 220)
+	})
 	timeline(t, "beyond the depth nothing fires", `
 rules:
   - id: r
@@ -206,22 +290,24 @@ rules:
 	})
 }
 
+func pause(t *testing.T, l *lab, rule string) {
+	t.Helper()
+	ctx := entities.WithCause(t.Context(), entities.Cause{Actor: "alice"})
+	if _, err := l.Engine.Engine.Pause(ctx, rule, "too loud"); err != nil {
+		t.Fatal(err)
+	}
+	l.then()
+}
+
+func resume(t *testing.T, l *lab, rule string) {
+	t.Helper()
+	if _, err := l.Engine.Engine.Resume(t.Context(), rule); err != nil {
+		t.Fatal(err)
+	}
+	l.then()
+}
+
 func TestPause(t *testing.T) {
-	pause := func(t *testing.T, l *lab, rule string) {
-		t.Helper()
-		ctx := entities.WithCause(t.Context(), entities.Cause{Actor: "alice"})
-		if _, err := l.Engine.Engine.Pause(ctx, rule, "too loud"); err != nil {
-			t.Fatal(err)
-		}
-		l.then()
-	}
-	resume := func(t *testing.T, l *lab, rule string) {
-		t.Helper()
-		if _, err := l.Engine.Engine.Resume(t.Context(), rule); err != nil {
-			t.Fatal(err)
-		}
-		l.then()
-	}
 	timeline(t, "the matches of a paused rule are dropped with a record, also across a reload", rule("triggers: [{event: custom.x}]"), func(t *testing.T, l *lab) {
 		pause(t, l, "r")
 		l.x("1")
@@ -237,6 +323,33 @@ func TestPause(t *testing.T) {
 		resume(t, l, "r")
 		l.x("4")
 		l.wantOutcomes("r", dropped, dropped, dropped, started)
+	})
+	timeline(t, "a rule that is paused runs by hand, one that is tripped does not", rule("triggers: [{event: custom.x}]"), func(t *testing.T, l *lab) {
+		byHand := func() {
+			t.Helper()
+			if _, err := l.Engine.Engine.RunByHand(t.Context(), "r", nil); err != nil {
+				t.Fatal(err)
+			}
+			l.then()
+		}
+		pause(t, l, "r")
+		byHand()
+		l.wantOutcomes("r", started)
+		tamper(t, l, "UPDATE rule_states SET tripped = TRUE")
+		byHand()
+		l.wantOutcomes("r", started, dropped)
+		pause(t, l, "r") // by somebody, and no longer for its rate
+		byHand()
+		l.wantOutcomes("r", started, dropped, started)
+		states, err := journal.RuleStates(t.Context(), l.DB.Read(), true)
+		if s := states["r"]; err != nil || s.Tripped || s.PausedBy != "alice" || s.Reason != "too loud" {
+			t.Errorf("%+v, %v", s, err)
+		}
+		resume(t, l, "r")
+		states, err = journal.RuleStates(t.Context(), l.DB.Read(), true)
+		if s := states["r"]; err != nil || s.Paused() || s.PausedBy != "" || s.Reason != "" {
+			t.Errorf("%+v, %v", s, err)
+		}
 	})
 	timeline(t, "a dwell that is due meanwhile is dropped", openFor5s, func(t *testing.T, l *lab) {
 		l.be("a", "open")
@@ -299,6 +412,87 @@ func TestSilence(t *testing.T) {
 		l.sec(20)
 		l.wantOutcomes("r", silenced)
 	})
+	timeline(t, "what is left after its end does not undo it, though it is seen first", open, func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		l.be("a", "open")
+		l.Jump(15 * time.Second)
+		l.be("a", "closed")
+		l.wantOutcomes("r", silenced, started)
+		if e := l.Events("door.changed"); len(e) != 2 || !e[1].At.Equal(enginetest.Epoch.Add(10*time.Second)) {
+			t.Errorf("%+v", e)
+		}
+	})
+	timeline(t, "it is over at its very end, though that is yet to be seen", open, func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		l.Jump(10 * time.Second)
+		l.be("a", "open")
+		l.wantOutcomes("r", started)
+	})
+	timeline(t, "what was due before its end is silenced, though it is seen after", rule("triggers: [{state: door.status, to: open, for: 5s}]"), func(t *testing.T, l *lab) {
+		id := silence(t, l, `trigger.id == "1"`, 0, 10*time.Second)
+		l.be("a", "open")
+		l.Jump(15 * time.Second)
+		l.then()
+		l.wantOutcomes("r", held, silenced, started)
+		s, err := journal.SilenceByID(t.Context(), l.DB.Read(), id)
+		if err != nil || !s.EndedAt.Equal(enginetest.Epoch.Add(10*time.Second)) {
+			t.Errorf("it ended at %s, %v", s.EndedAt, err)
+		}
+		if e := l.Events("engine.silence_ended"); len(e) != 1 {
+			t.Errorf("%d events say so", len(e))
+		}
+	})
+	timeline(t, "each ends for itself, and rules see it", open+"  - {id: watch, mode: parallel, triggers: [{event: engine.silence_ended}], actions: [{log: hi}]}\n", func(t *testing.T, l *lab) {
+		silence(t, l, `event.entity.id == "a"`, 0, 10*time.Second)
+		silence(t, l, `event.entity.id == "b"`, 0, 20*time.Second)
+		l.be("a", "open")
+		l.be("b", "open")
+		l.sec(10)
+		l.wantOutcomes("r", silenced, silenced, started)
+		l.wantStarted("watch", 1)
+		l.sec(20)
+		l.wantOutcomes("r", silenced, silenced, started, started)
+		l.wantStarted("watch", 2)
+	})
+	timeline(t, "an event that follows from a change is over when it happened", rule("triggers: [{event: door.opened}]"), func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		l.be("a", "open")
+		l.sec(20)
+		l.wantOutcomes("r", silenced)
+	})
+	timeline(t, "a rule that is gone looks at nothing again", open, func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		l.be("a", "open")
+		l.Reload("rules: []")
+		l.then()
+		l.sec(20)
+		l.wantOutcomes("r", silenced)
+	})
+	timeline(t, "a matcher that does not compile any more silences nothing", open, func(t *testing.T, l *lab) {
+		silence(t, l, "true", 0, 10*time.Second)
+		tamper(t, l, "UPDATE silences SET matcher = 'nobody('")
+		l.be("a", "open")
+		l.wantOutcomes("r", started)
+	})
+	timeline(t, "it begins at once where nothing else is said, and has the id that it was given", open, func(t *testing.T, l *lab) {
+		spec := engine.SilenceSpec{ID: "mine", Match: "true", End: enginetest.Epoch.Add(time.Minute)}
+		if s, err := l.Engine.Engine.Silence(t.Context(), spec); err != nil || s.ID != "mine" || !s.StartsAt.Equal(enginetest.Epoch) {
+			t.Errorf("%+v, %v", s, err)
+		}
+		if _, err := l.Engine.Engine.Silence(t.Context(), spec); !errors.Is(err, engine.ErrSilence) {
+			t.Errorf("made twice: %v", err)
+		}
+		l.then()
+		l.sec(5)
+		if _, err := l.Engine.Engine.Unsilence(t.Context(), "mine"); err != nil {
+			t.Fatal(err)
+		}
+		l.then()
+		s, err := journal.SilenceByID(t.Context(), l.DB.Read(), "mine")
+		if want := enginetest.Epoch.Add(5 * time.Second); err != nil || !s.EndsAt.Equal(want) || !s.EndedAt.Equal(want) {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
 	timeline(t, "a second silence after the first", open, func(t *testing.T, l *lab) {
 		silence(t, l, "true", 0, 10*time.Second)
 		silence(t, l, "true", 5*time.Second, 20*time.Second)
@@ -339,15 +533,109 @@ func TestSilence(t *testing.T) {
 	t.Run("what is refused", func(t *testing.T) {
 		l := newLab(t, dbtest.SQLite(t), "rules: []")
 		for want, spec := range map[string]engine.SilenceSpec{
-			"before it starts": {Match: "true", Start: enginetest.Epoch.Add(time.Hour), End: enginetest.Epoch.Add(time.Minute)},
-			"ended already":    {Match: "true", Start: enginetest.Epoch.Add(-time.Hour), End: enginetest.Epoch.Add(-time.Minute)},
-			"unknown name":     {Match: "nobody", End: enginetest.Epoch.Add(time.Minute)},
+			"before it starts":  {Match: "true", Start: enginetest.Epoch.Add(time.Hour), End: enginetest.Epoch.Add(time.Minute)},
+			"before it starts ": {Match: "true", Start: enginetest.Epoch.Add(time.Hour), End: enginetest.Epoch.Add(time.Hour)},
+			"it ended already":  {Match: "true", Start: enginetest.Epoch.Add(-time.Hour), End: enginetest.Epoch},
+			"ended already":     {Match: "true", Start: enginetest.Epoch.Add(-time.Hour), End: enginetest.Epoch.Add(-time.Minute)},
+			"unknown name":      {Match: "nobody", End: enginetest.Epoch.Add(time.Minute)},
 		} {
-			if _, err := l.Engine.Engine.Silence(t.Context(), spec); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := l.Engine.Engine.Silence(t.Context(), spec); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}
 	})
+}
+
+func TestSilencesOfFiles(t *testing.T) {
+	open := rule("triggers: [{state: door.status, to: open}]")
+	with := func(match, end string) string {
+		return open + "silences: [{id: move, match: '" + match + "', end: " + end + ", reason: the move}]\n"
+	}
+	minute := with("true", "2026-03-01T12:01:00Z")
+	row := func(t *testing.T, l *lab) journal.Silence {
+		t.Helper()
+		s, err := journal.SilenceByID(t.Context(), l.DB.Read(), "move")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	timeline(t, "one silences from when it is loaded to its end, and is not made again", minute, func(t *testing.T, l *lab) {
+		l.then()
+		l.be("a", "open")
+		l.sec(30)
+		l.Restart()
+		if s := row(t, l); !s.StartsAt.Equal(enginetest.Epoch) || !s.CreatedAt.Equal(enginetest.Epoch) {
+			t.Errorf("it began at %s and was made at %s", s.StartsAt, s.CreatedAt)
+		}
+		if _, err := l.Engine.Engine.Unsilence(t.Context(), "move"); !errors.Is(err, engine.ErrSilence) {
+			t.Errorf("ended by hand: %v", err)
+		}
+		l.sec(60)
+		l.wantOutcomes("r", silenced, started)
+		l.Restart()
+		l.be("b", "open")
+		l.wantOutcomes("r", silenced, started, started)
+		if n := len(l.Events("engine.silence_ended")); n != 1 {
+			t.Errorf("it ended %d times", n)
+		}
+	})
+	timeline(t, "one that leaves the files ends then, once", minute, func(t *testing.T, l *lab) {
+		l.then()
+		other, err := l.Engine.Engine.Silence(t.Context(), engine.SilenceSpec{Match: `event.entity.id == "b"`, End: enginetest.Epoch.Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.be("a", "open")
+		l.sec(10)
+		l.Reload(open)
+		l.then()
+		l.wantOutcomes("r", silenced, started)
+		l.be("b", "open") // the one by hand goes on
+		l.wantOutcomes("r", silenced, started, silenced)
+		l.sec(20)
+		l.Reload(strings.Replace(open, "event.id", "event.name", 1))
+		l.then()
+		l.sec(100)
+		l.wantOutcomes("r", silenced, started, silenced)
+		if s := row(t, l); !s.EndsAt.Equal(enginetest.Epoch.Add(10*time.Second)) || len(l.Events("engine.silence_ended")) != 1 {
+			t.Errorf("it ended at %s", s.EndsAt)
+		}
+		if s, err := journal.SilenceByID(t.Context(), l.DB.Read(), other.ID); err != nil || !s.EndedAt.IsZero() {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+	timeline(t, "an edit of its matcher and its end counts at once", minute, func(t *testing.T, l *lab) {
+		l.then()
+		l.sec(10)
+		l.Reload(with(`event.entity.id == "a"`, "2026-03-01T12:02:00Z"))
+		l.then()
+		l.be("a", "open")
+		l.be("b", "open")
+		l.wantOutcomes("r", silenced, started)
+		l.sec(119)
+		l.wantOutcomes("r", silenced, started)
+		l.sec(120)
+		l.wantOutcomes("r", silenced, started, started)
+		l.be("a", "closed")
+		l.Reload(with("true", "2026-03-01T12:03:00Z")) // it begins anew
+		l.then()
+		l.be("a", "open")
+		l.wantOutcomes("r", silenced, started, started, silenced)
+		l.sec(180)
+		l.wantOutcomes("r", silenced, started, started, silenced, started)
+	})
+	for name, end := range map[string]string{"was over": "2026-03-01T11:59:00Z", "is over just now": "2026-03-01T12:00:00Z"} {
+		timeline(t, "one that "+name+" before anybody saw it is not made", with("true", end), func(t *testing.T, l *lab) {
+			l.then()
+			if _, err := journal.SilenceByID(t.Context(), l.DB.Read(), "move"); !errors.Is(err, journal.ErrNotFound) {
+				t.Errorf("%v", err)
+			}
+			if n := len(l.Events("engine.silence_ended")); n != 0 {
+				t.Errorf("it ended %d times", n)
+			}
+		})
+	}
 }
 
 func TestByHand(t *testing.T) {

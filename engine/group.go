@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -160,14 +161,14 @@ func (b *batch) part(ctx context.Context, tx bun.Tx, m match, part int) error {
 	}
 	ids, missing := covering(near, m.at, all.Within, len(all.Parts))
 	if ids == nil {
-		if !b.decidedInBatch(m, journal.Counted) { // the event is two of the parts
+		if !b.decidedInBatch(m, isCounted) { // the event is two of the parts
 			b.decision(m, journal.Counted, fmt.Sprintf("%d of %d within %s", len(all.Parts)-missing, len(all.Parts), duration.Format(all.Within)), "")
 		}
 		return nil
 	}
 	// Each event counts for one firing.
 	if _, err := tx.NewDelete().Model((*journal.Item)(nil)).
-		Where("rule = ? AND trigger_id = ? AND key = ? AND at <= ?", item.Rule, item.Trigger, item.Key, db.At(m.at)).Exec(ctx); err != nil {
+		Where("rule = ? AND trigger_id = ? AND key = ? AND (at <= ? OR event_id IN (?))", item.Rule, item.Trigger, item.Key, db.At(m.at), bun.List(ids)).Exec(ctx); err != nil {
 		return err
 	}
 	m.batch = ids
@@ -193,7 +194,7 @@ func covering(near []journal.Item, at time.Time, length time.Duration, parts int
 		}
 		if len(found) == parts {
 			for _, item := range near {
-				if found[item.Part] == item.EventID {
+				if found[item.Part] == item.EventID && !slices.Contains(order, item.EventID) {
 					order = append(order, item.EventID)
 				}
 			}
@@ -204,16 +205,23 @@ func covering(near []journal.Item, at time.Time, length time.Duration, parts int
 	return nil, missing
 }
 
-// decidedInBatch says whether a match has that outcome already.
-func (b *batch) decidedInBatch(m match, outcome journal.Outcome) bool {
+// decidedInBatch says whether a match has an outcome of that sort already.
+func (b *batch) decidedInBatch(m match, is func(journal.Outcome) bool) bool {
 	for i := len(b.decisions) - 1; i >= 0; i-- {
 		d := b.decisions[i]
 		if d.EventID != m.event.ID {
 			return false
 		}
-		if d.Rule == m.rule.ID && d.Trigger == m.trigger.ID && d.Outcome == outcome {
+		if d.Rule == m.rule.ID && d.Trigger == m.trigger.ID && is(d.Outcome) {
 			return true
 		}
 	}
 	return false
 }
+
+func isCounted(o journal.Outcome) bool { return o == journal.Counted }
+
+func isFailed(o journal.Outcome) bool { return o == journal.Failed }
+
+// isDecided says whether an event is nothing more to its trigger.
+func isDecided(o journal.Outcome) bool { return !isCounted(o) && !isFailed(o) }

@@ -162,6 +162,7 @@ type lab struct {
 	t       *testing.T
 	world   *world
 	restart bool
+	pending bool // steps of the timeline are to end together
 	plugin  *labPlugin
 }
 
@@ -211,10 +212,22 @@ func (l *lab) looked() {
 // then ends a step of the timeline.
 func (l *lab) then() {
 	l.t.Helper()
+	if l.pending {
+		return
+	}
 	l.Settle()
 	if l.restart {
 		l.Restart()
 	}
+}
+
+// together makes changes be routed at once.
+func (l *lab) together(changes func()) {
+	l.t.Helper()
+	l.pending = true
+	changes()
+	l.pending = false
+	l.then()
 }
 
 func (l *lab) put(id string, d door) {

@@ -116,6 +116,8 @@ func (b *batch) candidate(ctx context.Context, tx bun.Tx, c rules.Candidate, m m
 		return b.ending(ctx, tx, m)
 	case m.trigger.Absent != nil:
 		return b.seen(ctx, tx, m)
+	case c.Role > 0 && b.decidedInBatch(m, isDecided):
+		return nil // it was another of the parts, and counts once
 	}
 	if stop, err := b.paused(ctx, tx, m); stop || err != nil {
 		return err

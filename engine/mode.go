@@ -89,7 +89,6 @@ func (b *batch) newRun(m match, env map[string]any, lane string) *journal.Run {
 	if m.batch != nil {
 		run.Batch = db.ToJSON(m.batch)
 	}
-	b.record(m.event)
 	b.runs = append(b.runs, run)
 	b.lanes[lane] = append(b.lanes[lane], run)
 	b.starts[startKey(m)]++

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -137,7 +138,8 @@ func (b *batch) prefetch(ctx context.Context, tx bun.Tx, kind string, keys []str
 	return nil
 }
 
-// writeTimers arms and disarms what the batch decided about.
+// writeTimers arms and disarms what the batch decided about. Of timers that are
+// due at once the one that was armed first fires first: that must not be chance.
 func (b *batch) writeTimers(ctx context.Context, tx bun.Tx) error {
 	var set []timer.Timer
 	gone := map[string][]string{}
@@ -155,6 +157,7 @@ func (b *batch) writeTimers(ctx context.Context, tx bun.Tx) error {
 			return err
 		}
 	}
+	slices.SortFunc(set, func(a, b timer.Timer) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key)) })
 	return timer.Set(ctx, tx, set...)
 }
 

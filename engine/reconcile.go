@@ -114,7 +114,6 @@ func (b *batch) forgetGathered(ctx context.Context, tx bun.Tx, r *rules.Rule, be
 	}
 	_, err := tx.NewDelete().Model((*journal.Latch)(nil)).
 		Where("rule = ? AND trigger_id NOT IN (?)", before.Rule, bun.List(keep)).Exec(ctx)
-	b.latches = map[string]map[latchName]triggers.Latch{}
 	return err
 }
 

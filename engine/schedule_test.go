@@ -117,6 +117,88 @@ func TestSchedules(t *testing.T) {
 		l.at(4 * time.Hour)
 		l.wantTicks("4h0m0s")
 	})
+	timeline(t, "misfire: skip gives a tick a minute, and its jitter", rule(`triggers: [{cron: "0 * * * *", misfire: skip}]`)+
+		"  - {id: jittery, triggers: [{cron: '0 * * * *', misfire: skip, jitter: 30s}], actions: [{log: hi}]}\n"+
+		"  - {id: once, triggers: [{cron: '0 * * * *'}], actions: [{log: hi}]}\n", func(t *testing.T, l *lab) {
+		l.then()
+		l.Jump(time.Hour + time.Minute)
+		l.then()
+		l.wantOutcomes("r", started)
+		l.wantOutcomes("jittery", started)
+		l.Jump(time.Hour + 20*time.Second)
+		l.then()
+		l.wantOutcomes("r", started, dropped)
+		if d := l.Decisions("r")[1]; d.Detail != "late by 1m20s missed, with 0 ticks before it; misfire is skip" {
+			t.Errorf("detail %q", d.Detail)
+		}
+		l.wantOutcomes("jittery", started, started)
+		l.Jump(time.Hour + 20*time.Second)
+		l.then()
+		l.wantOutcomes("jittery", started, started, dropped)
+		l.wantOutcomes("once", started, started, started)
+	})
+	timeline(t, "a tick that is due as the engine comes up is one of those it missed", rule("triggers: [{every: 1m}]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.Jump(3 * time.Minute)
+		l.then()
+		l.wantTicks("3m0s")
+		if e := l.Events("engine.tick"); string(e[0].Payload) != `{"scheduled_at":"2026-03-01T12:03:00Z","missed":2}` {
+			t.Errorf("payload %s", e[0].Payload)
+		}
+	})
+	timeline(t, "misfire: all makes up for a thousand ticks", rule("triggers: [{every: 1s, misfire: all}]\nconditions: [event.payload.missed > 0]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.Jump(1007 * time.Second)
+		l.then()
+		d := l.Decisions("r")
+		if len(d) != 1000 || d[0].Outcome != started || d[1].Outcome != falsely {
+			t.Fatalf("%d decisions, the first %s", len(d), d[0].Outcome)
+		}
+		if e := l.Events("engine.tick"); string(e[0].Payload) != `{"scheduled_at":"2026-03-01T12:00:08Z","missed":7}` {
+			t.Errorf("payload %s", e[0].Payload)
+		}
+	})
+	timeline(t, "where is about the tick, and an error of it is recorded", rule(`triggers:
+  - {every: 1m, where: event.payload.missed > 0}
+  - {every: 1m, where: "[true, true, true][event.payload.missed]"}`), func(t *testing.T, l *lab) {
+		l.then()
+		l.at(time.Minute)
+		l.wantOutcomes("r", started)
+		l.at(90 * time.Second)
+		l.Jump(4 * time.Minute)
+		l.then()
+		l.wantOutcomes("r", started, started, mistaken)
+	})
+	timeline(t, "others see the ticks", rule("triggers: [{event: engine.tick}]")+"  - {id: other, triggers: [{every: 1m}], actions: [{log: hi}]}\n", func(t *testing.T, l *lab) {
+		l.then()
+		l.at(2 * time.Minute)
+		l.wantStarted("r", 2)
+	})
+	timeline(t, "schedules of one rule tick each for itself", rule("triggers: [{every: 1m}, {every: 90s}]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.at(2 * time.Minute)
+		l.wantTicks("1m0s 1m30s 2m0s")
+	})
+	timeline(t, "those that are due at once tick in their order", rule("mode: parallel\ntriggers: [{every: 1m}, {every: 1m}, {every: 1m}, {every: 1m}, {every: 1m}]"), func(t *testing.T, l *lab) {
+		l.then()
+		l.at(2 * time.Minute)
+		order := ""
+		for _, d := range l.Decisions("r") {
+			order += d.Trigger
+		}
+		if order != "1234512345" {
+			t.Errorf("in the order %s", order)
+		}
+	})
+	timeline(t, "a rule that was off begins as it is turned on", strings.Replace(rule("triggers: [{every: 20s}]"), "id: r", "id: r\n    enabled: false", 1), func(t *testing.T, l *lab) {
+		l.then()
+		l.sec(50)
+		l.wantOutcomes("r")
+		l.Reload(rule("triggers: [{every: 20s}]"))
+		l.then()
+		l.sec(70)
+		l.wantTicks("1m10s")
+	})
 	timeline(t, "a clock that is set back repeats nothing", rule(`triggers: [{every: 1m}]`), func(t *testing.T, l *lab) {
 		l.then()
 		l.at(2 * time.Minute)
@@ -129,6 +211,17 @@ func TestSchedules(t *testing.T) {
 		l.then()
 		l.at(10*time.Minute + 30*time.Second)
 		l.wantTicks("1m0s 2m0s 3m0s 4m0s 5m0s 6m0s 7m0s 8m0s 9m0s 10m0s")
+		delays := map[time.Duration]bool{}
+		for i, d := range l.Decisions("r") {
+			delay := d.At.Sub(enginetest.Epoch.Add(time.Duration(i+1) * time.Minute))
+			delays[delay] = true
+			if delay < 0 || delay > 30*time.Second || d.Detail != "" {
+				t.Errorf("tick %d is %s late %q", i, delay, d.Detail)
+			}
+		}
+		if len(delays) < 5 {
+			t.Errorf("the delays are %v", delays)
+		}
 	})
 	timeline(t, "each schedule fires its own rule", rule("triggers: [{every: 1m}]")+"  - {id: other, triggers: [{every: 3m}], actions: [{log: hello}]}\n", func(t *testing.T, l *lab) {
 		l.then()

@@ -120,9 +120,9 @@ func (b *batch) silenceOver(ctx context.Context, tx bun.Tx, id string, at time.T
 	return nil
 }
 
-// again decides about a silenced match whose state has held ever since.
+// again decides about a silenced match whose state has held to the end.
 func (b *batch) again(ctx context.Context, tx bun.Tx, s journal.Silence, row journal.SilencedMatch, at time.Time) error {
-	a := awaited{Rule: row.Rule, Trigger: row.Trigger, EventID: row.EventID, Kind: row.Kind, Entity: row.EntityID, due: at}
+	a := awaited{Rule: row.Rule, Trigger: row.Trigger, EventID: row.EventID, Kind: row.Kind, Entity: row.EntityID}
 	r, t, _ := b.live(a)
 	if t == nil {
 		return nil
@@ -139,7 +139,7 @@ func (b *batch) again(ctx context.Context, tx bun.Tx, s journal.Silence, row jou
 		return err
 	}
 	for _, change := range log {
-		if b.breaks(t, change) {
+		if !change.At.After(at) && b.breaks(t, change) {
 			return nil
 		}
 	}

@@ -98,6 +98,25 @@ func (l *lab) emitLate(ago time.Duration, name string, payload map[string]any) {
 	l.then()
 }
 
+// emitOnly makes an event, now, and routes nothing.
+func (l *lab) emitOnly(name string, payload map[string]any) string {
+	l.t.Helper()
+	e, _, err := l.Engine.Engine.Emit(l.t.Context(), engine.Emitted{Name: name, Payload: db.ToJSON(payload)})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return e.ID
+}
+
+// wantGathered compares how much is kept of what triggers have gathered.
+func (l *lab) wantGathered(want int) {
+	l.t.Helper()
+	got, err := l.DB.Read().NewSelect().Model((*journal.Item)(nil)).Count(l.t.Context())
+	if err != nil || int(got) != want {
+		l.t.Errorf("%d items are kept, want %d (%v)", got, want, err)
+	}
+}
+
 // timeline runs a case for a rule in every way; see each.
 func timeline(t *testing.T, name, rules string, fn func(t *testing.T, l *lab)) {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/internal/duration"
+	"github.com/flightrules/flightrules/triggers"
 )
 
 // unlessName names the timer of a match that another event may end.
@@ -57,7 +58,7 @@ func (b *batch) ending(ctx context.Context, tx bun.Tx, m match) error {
 		if err != nil {
 			return err
 		}
-		if !ok || time.UnixMicro(a.At).After(m.event.At) {
+		if !ok || time.UnixMicro(a.At).After(m.event.At) || a.by(m.event) {
 			continue // the event does not follow it
 		}
 		b.disarm(name)
@@ -76,6 +77,11 @@ func (b *batch) ending(ctx context.Context, tx bun.Tx, m match) error {
 		b.record(m.event)
 	}
 	return nil
+}
+
+// by says whether it was armed by that event, or by one of the same change.
+func (a awaited) by(e triggers.Event) bool {
+	return a.EventID == e.ID || e.Change != nil && a.Change == e.Change.Version && a.Kind == e.Kind && a.Entity == e.EntityID
 }
 
 // endUnless goes on with a match that nothing followed.
