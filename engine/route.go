@@ -279,18 +279,12 @@ func (b *batch) failed(seq int64, cause error) {
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func eventsByID(ctx context.Context, idb bun.IDB, ids []string) (map[string]triggers.Event, error) {
-	found := make(map[string]triggers.Event, len(ids))
-	if len(ids) == 0 {
-		return found, nil
+	rows, err := journal.EventsByID(ctx, idb, ids...)
+	found := make(map[string]triggers.Event, len(rows))
+	for id, row := range rows {
+		found[id] = eventOf(row)
 	}
-	var rows []journal.Event
-	if err := idb.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		found[row.ID] = eventOf(row)
-	}
-	return found, nil
+	return found, err
 }
 
 // eventOf is a stored event as rules see it, but for its change.

@@ -217,6 +217,9 @@ func (w *worker) renewOnce(ctx context.Context) error {
 		return nil
 	}
 	return w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := w.lockRuns(ctx, tx, ours); err != nil {
+			return err
+		}
 		_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("lease_until = ?", db.At(w.Now().Add(w.Lease))).
 			Where("lease_node = ? AND lease_until IS NOT NULL AND id IN (?)", w.Node, bun.List(ours)).Exec(ctx)
 		return err

@@ -196,6 +196,22 @@ func EventByID(ctx context.Context, idb bun.IDB, id string) (Event, error) {
 	return e, one(err, "event", id)
 }
 
+// EventsByID are events by their ids; those that are not there are left out.
+func EventsByID(ctx context.Context, idb bun.IDB, ids ...string) (map[string]Event, error) {
+	found := make(map[string]Event, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	var rows []Event
+	if err := idb.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		found[row.ID] = row
+	}
+	return found, nil
+}
+
 // RunByID finds a run.
 func RunByID(ctx context.Context, idb bun.IDB, id string) (Run, error) {
 	var r Run
