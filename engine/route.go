@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -180,6 +181,9 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead
 	}
 	emitted, err := eventsByID(ctx, tx, ids)
 	if err != nil {
+		return err
+	}
+	if err := b.readLanes(ctx, tx, slices.Collect(maps.Values(emitted))); err != nil {
 		return err
 	}
 	for _, n := range notes {

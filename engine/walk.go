@@ -27,8 +27,9 @@ import (
 // next transaction, in time for whatever could make it visible.
 type walk struct {
 	*Engine
-	run  journal.Run
-	rule *rules.Rule
+	run   journal.Run
+	rule  *rules.Rule
+	ahead *ahead // nil: nothing was read ahead
 
 	mu    sync.Mutex // guards what follows: the branches of parallel share it
 	done  map[place]journal.Step
@@ -38,6 +39,12 @@ type walk struct {
 	mail  []journal.Mail // what has come for the run, oldest first
 	news  chan struct{}  // closed when more has come
 	vault *vault
+}
+
+// ahead is what was read for a walk before it began.
+type ahead struct {
+	steps []journal.Step
+	event journal.Event
 }
 
 // place names a step of a run: its path, and the iterations of the loops and
@@ -104,7 +111,7 @@ func (w *walk) end(ctx context.Context, err error) error {
 // prepare reads what the run has done, and what it has to do.
 func (w *walk) prepare(ctx context.Context) error {
 	idb := w.DB.Read()
-	steps, err := journal.Steps(ctx, idb, w.run.ID)
+	steps, err := w.stepsDone(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,9 +128,27 @@ func (w *walk) prepare(ctx context.Context) error {
 	return nil
 }
 
+// stepsDone are the steps in the journal.
+func (w *walk) stepsDone(ctx context.Context) ([]journal.Step, error) {
+	if w.ahead != nil {
+		return w.ahead.steps, nil
+	}
+	return journal.Steps(ctx, w.DB.Read(), w.run.ID)
+}
+
+// began is the value of the event that the run began with.
+func (w *walk) began(ctx context.Context) (value map[string]any, err error) {
+	if w.ahead != nil {
+		_, value, err = w.withChange(ctx, w.DB.Read(), w.ahead.event)
+	} else {
+		_, value, err = w.Engine.event(ctx, w.DB.Read(), w.run.EventID)
+	}
+	return value, err
+}
+
 // frame makes the frame in which the run begins.
 func (w *walk) frame(ctx context.Context) (*frame, error) {
-	_, value, err := w.Engine.event(ctx, w.DB.Read(), w.run.EventID)
+	value, err := w.began(ctx)
 	if errors.Is(err, errUnreadable) {
 		return nil, &stepFailed{path: "event", err: err}
 	} else if err != nil {

@@ -233,6 +233,22 @@ func Steps(ctx context.Context, idb bun.IDB, run string) ([]Step, error) {
 	return steps, err
 }
 
+// StepsOf are the steps of runs, each in the order in which they began.
+func StepsOf(ctx context.Context, idb bun.IDB, runs ...string) (map[string][]Step, error) {
+	found := make(map[string][]Step, len(runs))
+	if len(runs) == 0 {
+		return found, nil
+	}
+	var steps []Step
+	if err := idb.NewSelect().Model(&steps).Where("run_id IN (?)", bun.List(runs)).Order("run_id", "position").Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		found[s.RunID] = append(found[s.RunID], s)
+	}
+	return found, nil
+}
+
 // Filter narrows a list. Zero fields do not narrow; which of them apply
 // depends on what is listed.
 type Filter struct {
