@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/flightrules/flightrules/engine/action"
@@ -29,7 +30,11 @@ func (f *frame) act(ctx context.Context, do rules.Act, record *journal.Step) (an
 	if err != nil {
 		return nil, own(err)
 	}
-	record.Attempt = max(record.Attempt, f.begun(record)+1)
+	begun := f.begun(record)
+	if broken := begun - record.Failures; broken > f.MaxRecoveries {
+		return nil, &givenUp{broken, record.Path}
+	}
+	record.Attempt = max(record.Attempt, begun+1)
 	f.keep(*record)
 	if err := f.commit(ctx, nil); err != nil {
 		return nil, err
@@ -71,8 +76,8 @@ func (f *frame) contained(ctx context.Context, a action.Action, config any, reco
 }
 
 // config is what an action is told. A repetition is told what it was told
-// before, as its idempotency key says so: only the texts with secrets, of which
-// the record holds masks, are made anew.
+// before, as its idempotency key says so: only the texts in which secrets were
+// masked are made anew.
 func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 	env := f.env
 	if len(do.Secrets) > 0 {
@@ -99,7 +104,8 @@ func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 	config := stored(record.Input)
 	var failed error
 	do.Config.Each(func(path []any, t *expression.Template) {
-		if used, _ := t.Members("secrets"); len(used) == 0 || failed != nil {
+		masked := strings.Contains(string(db.ToJSON(in(config, path))), secret.Mark)
+		if failed != nil || !masked {
 			return
 		}
 		v, err := t.Eval(env)
@@ -108,6 +114,24 @@ func (f *frame) config(do rules.Act, record *journal.Step) (any, error) {
 		}
 	})
 	return config, failed
+}
+
+// in is what stands at the end of a path in a value; nil: nothing.
+func in(v any, path []any) any {
+	for _, part := range path {
+		switch key := part.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[key]
+		case int:
+			list, _ := v.([]any)
+			if key >= len(list) {
+				return nil
+			}
+			v = list[key]
+		}
+	}
+	return v
 }
 
 // replaced is a value with another at the end of a path in it.

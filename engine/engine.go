@@ -51,8 +51,8 @@ type Options struct {
 	// ended or wait: for simulated time.
 	Inline  bool
 	Metrics *Metrics
-	// MaxRecoveries is how often a run is taken up again that was broken off
-	// and has got no further since; zero means 10.
+	// MaxRecoveries is how often a step is begun again that was broken off,
+	// before its run is given up; zero means 10.
 	MaxRecoveries int
 	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
 	Secret func(name string) (string, error)

@@ -54,25 +54,33 @@ type rung struct {
 	Key   string `json:"key,omitempty"` // with which it was rung
 }
 
+// token is the secret TOKEN.
+const token = `s3cr3t-"value"`
+
 // world is what is outside of the engine: it outlives restarts.
 type world struct {
-	mu    sync.Mutex
-	rings []action.Call
-	texts []string
-	hook  func(ctx context.Context)
-	fails map[string]int // how often the ringing of a text is yet to fail
-	busy  int            // how often the bell is yet to be in use
+	mu     sync.Mutex
+	rings  []action.Call
+	texts  []string
+	keys   []string
+	hook   func(ctx context.Context)
+	until  map[string]time.Time // when the ringing of a text no longer fails
+	looked func()               // see enginetest.Options
+	fails  map[string]int       // how often the ringing of a text is yet to fail
+	busy   int                  // how often the bell is yet to be in use
 }
 
 // labPlugin brings the kind, its events and the action.
 type labPlugin struct {
 	world *world
 	doors *entities.Handle[door]
+	now   func() time.Time
 }
 
 func (*labPlugin) Name() string { return "lab" }
 
 func (p *labPlugin) Register(h *plugins.Host) error {
+	p.now = h.Now
 	var err error
 	if p.doors, err = entities.Define(h.Entities(), entities.Spec[door]{Name: "door", Doc: "A door."}); err != nil {
 		return err
@@ -116,14 +124,19 @@ func (p *labPlugin) Register(h *plugins.Host) error {
 }
 
 func (p *labPlugin) ring(ctx context.Context, call action.Call, c ring) (rung, error) {
+	now := p.now()
 	p.world.mu.Lock()
 	p.world.rings = append(p.world.rings, call)
 	p.world.texts = append(p.world.texts, c.Text)
+	p.world.keys = append(p.world.keys, c.Key)
 	n, hook := len(p.world.rings), p.world.hook
 	if p.world.busy > 0 {
 		p.world.busy--
 		p.world.mu.Unlock()
 		return rung{}, &action.Later{After: 5 * time.Second, Reason: "the bell is in use"}
+	}
+	if now.Before(p.world.until[c.Text]) {
+		c.Fail = "not yet"
 	}
 	if p.world.fails[c.Text] > 0 {
 		p.world.fails[c.Text]--
@@ -175,12 +188,24 @@ func each(t *testing.T, rules string, fn func(t *testing.T, l *lab)) {
 
 func newLab(t *testing.T, url, rules string) *lab {
 	t.Helper()
-	l := &lab{t: t, world: &world{fails: map[string]int{}}}
-	l.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: rules, Plugins: func() []plugins.Plugin {
+	l := &lab{t: t, world: &world{fails: map[string]int{}, until: map[string]time.Time{}}}
+	secret := func(name string) (string, error) {
+		if name != "TOKEN" {
+			return "", fmt.Errorf("there is no secret %s", name)
+		}
+		return token, nil
+	}
+	l.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: rules, Secret: secret, Looked: l.looked, Plugins: func() []plugins.Plugin {
 		l.plugin = &labPlugin{world: l.world}
 		return []plugins.Plugin{l.plugin}
 	}})
 	return l
+}
+
+func (l *lab) looked() {
+	if l.world.looked != nil {
+		l.world.looked()
+	}
 }
 
 // then ends a step of the timeline.
@@ -204,6 +229,13 @@ func (l *lab) put(id string, d door) {
 // be puts a door into a status and leaves the rest as it is.
 func (l *lab) be(id, status string) {
 	l.t.Helper()
+	if err := l.tryToBe(id, status); err != nil {
+		l.t.Fatal(err)
+	}
+	l.then()
+}
+
+func (l *lab) tryToBe(id, status string) error {
 	_, err := l.plugin.doors.Mutate(l.t.Context(), id, func(_ context.Context, _ bun.Tx, prev *door) (door, error) {
 		next := door{}
 		if prev != nil {
@@ -212,10 +244,7 @@ func (l *lab) be(id, status string) {
 		next.Status = status
 		return next, nil
 	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.then()
+	return err
 }
 
 func (l *lab) after(d time.Duration) {

@@ -13,21 +13,30 @@ import (
 	"github.com/flightrules/flightrules/internal/db"
 )
 
-// defaultMaxRecoveries is how often a run is taken up again after it was broken
-// off at the same place: whatever it does there may be what ends the process.
-const defaultMaxRecoveries = 10
+// What is done when the process ends again and again while a run is executed:
+// the run may be what ends it.
+const (
+	// defaultMaxRecoveries is how often a step is taken up again that was broken
+	// off.
+	defaultMaxRecoveries = 10
+	// runRecoveries is how many times as often a run is that gets no further:
+	// it may be at nothing when it is broken off, and then it is hardly the
+	// reason.
+	runRecoveries = 10
+)
 
-// giveUp ends a run that was broken off too often.
-func (w *walk) giveUp(ctx context.Context) error {
-	why := fmt.Sprintf("it was broken off %d times at the same place and is not taken up again", w.run.Recoveries)
-	for _, s := range w.done {
-		if s.Status == journal.StepRunning {
-			why += ": " + s.Path
-			break
-		}
+// givenUp ends a walk that was broken off too often.
+type givenUp struct {
+	times int
+	at    string // the step; "": it is not known
+}
+
+func (g *givenUp) Error() string {
+	where := "before it got any further"
+	if g.at != "" {
+		where = "at " + g.at
 	}
-	w.Log.Error("a run was given up", "rule", w.run.Rule, "run", w.run.ID, "reason", why)
-	return w.finish(ctx, journal.RunFailed, why, true)
+	return fmt.Sprintf("it was broken off %d times %s, and is not taken up again", g.times, where)
 }
 
 // retryLater has the run begin its next attempt after a pause, from the step
@@ -47,7 +56,7 @@ func (w *walk) reopen(chain []place) {
 		if !ok {
 			continue
 		}
-		s.Status, s.Failures, s.FinishedAt, s.DueAt, s.AttemptAt = journal.StepRunning, 0, db.Time{}, db.Time{}, db.At(w.Now())
+		s.Status, s.Attempt, s.Failures, s.FinishedAt, s.DueAt, s.AttemptAt = journal.StepRunning, 0, 0, db.Time{}, db.Time{}, db.At(w.Now())
 		w.keep(s)
 	}
 }

@@ -63,8 +63,8 @@ func (e *Engine) newWalk(run journal.Run) *walk {
 // known how far that was; the journal knows.
 func (w *walk) walk(ctx context.Context) error {
 	err := w.prepare(ctx)
-	if w.run.Recoveries > w.MaxRecoveries {
-		return w.giveUp(ctx)
+	if w.run.Recoveries > w.MaxRecoveries*runRecoveries {
+		err = &givenUp{times: w.run.Recoveries}
 	}
 	if err == nil {
 		var f *frame
@@ -78,11 +78,12 @@ func (w *walk) walk(ctx context.Context) error {
 // end ends or suspends the run with what its steps have come to.
 func (w *walk) end(ctx context.Context, err error) error {
 	var (
-		waits  *suspended
-		failed *stepFailed
-		ends   *stopped
-		broken *unusable
-		asked  *cancelled
+		waits    *suspended
+		failed   *stepFailed
+		ends     *stopped
+		broken   *unusable
+		asked    *cancelled
+		hopeless *givenUp
 	)
 	switch {
 	case errors.As(context.Cause(ctx), &asked):
@@ -101,6 +102,9 @@ func (w *walk) end(ctx context.Context, err error) error {
 		return w.retryLater(ctx, failed)
 	case errors.As(err, &failed):
 		return w.finish(ctx, journal.RunFailed, err.Error(), w.rule.Retry.Attempts > 1)
+	case errors.As(err, &hopeless):
+		w.Log.Error("a run was given up", "rule", w.run.Rule, "run", w.run.ID, "reason", err)
+		return w.finish(ctx, journal.RunFailed, err.Error(), true)
 	case errors.As(err, &broken):
 		return w.finish(ctx, journal.RunFailed, err.Error(), false)
 	default:

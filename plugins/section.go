@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -29,8 +30,12 @@ type Section struct {
 	// Reconcile brings the plugin's rows in line with the items of all files,
 	// also when there are none left. It runs each time the files are loaded,
 	// before any of them takes effect, in one transaction with those of other
-	// sections: an error refuses the files.
+	// sections: an error refuses the files. nil: there are no rows.
 	Reconcile func(ctx context.Context, tx bun.Tx, items []any) error
+	// Apply puts the items in force in memory. It runs when the transaction of
+	// Reconcile has committed and before the rules of the same files are in
+	// force; the files cannot be refused any more. nil: nothing is in memory.
+	Apply func(items []any)
 }
 
 // SectionSpec describes a section whose items are Ts, structs in JSON form; see
@@ -39,9 +44,10 @@ type Section struct {
 type SectionSpec[T any] struct {
 	Name      string
 	Doc       string
-	Key       func(T) string // may be nil
-	Check     func(T) error  // may be nil
-	Reconcile func(ctx context.Context, tx bun.Tx, items []T) error
+	Key       func(T) string                                        // may be nil
+	Check     func(T) error                                         // may be nil
+	Reconcile func(ctx context.Context, tx bun.Tx, items []T) error // may be nil
+	Apply     func(items []T)                                       // may be nil; one of the two is wanted
 }
 
 // AddSection declares a section whose items are Ts.
@@ -59,14 +65,21 @@ func AddSection[T any](h *Host, spec SectionSpec[T]) error {
 	}
 	if spec.Reconcile != nil {
 		s.Reconcile = func(ctx context.Context, tx bun.Tx, items []any) error {
-			list := make([]T, len(items))
-			for i, item := range items {
-				list[i] = item.(T)
-			}
-			return spec.Reconcile(ctx, tx, list)
+			return spec.Reconcile(ctx, tx, typed[T](items))
 		}
 	}
+	if spec.Apply != nil {
+		s.Apply = func(items []any) { spec.Apply(typed[T](items)) }
+	}
 	return h.Section(s)
+}
+
+func typed[T any](items []any) []T {
+	list := make([]T, len(items))
+	for i, item := range items {
+		list[i] = item.(T)
+	}
+	return list
 }
 
 func decodeItem[T any](v any) (any, error) {
@@ -92,8 +105,8 @@ func (h *Host) Section(s Section) error {
 		return fmt.Errorf("section %q: a name is lower case letters, digits and underscores", s.Name)
 	case slices.Contains(rules.EngineSections, s.Name):
 		return fmt.Errorf("section %q: the name is the engine's own", s.Name)
-	case s.Item == nil || s.Decode == nil || s.Reconcile == nil:
-		return fmt.Errorf("section %q: Item, Decode and Reconcile are wanted", s.Name)
+	case s.Item == nil || s.Decode == nil || s.Reconcile == nil && s.Apply == nil:
+		return fmt.Errorf("section %q: Item, Decode, and Reconcile or Apply are wanted", s.Name)
 	}
 	h.sections = append(h.sections, s)
 	return nil
@@ -176,6 +189,9 @@ func (e *SectionError) Unwrap() error { return e.Err }
 func (s *Set) Reconcile(ctx context.Context, tx bun.Tx, items map[string][]any) error {
 	for _, m := range s.members {
 		for _, section := range m.host.sections {
+			if section.Reconcile == nil {
+				continue
+			}
 			err := m.call("section "+section.Name, func() error { return section.Reconcile(ctx, tx, items[section.Name]) })
 			if err != nil {
 				return &SectionError{section.Name, err}
@@ -183,4 +199,22 @@ func (s *Set) Reconcile(ctx context.Context, tx bun.Tx, items map[string][]any) 
 		}
 	}
 	return nil
+}
+
+// Apply runs the Apply of every section with its items, in the order of the
+// plugins. All of them run; the error tells of those that panicked.
+func (s *Set) Apply(items map[string][]any) error {
+	var errs []error
+	for _, m := range s.members {
+		for _, section := range m.host.sections {
+			if section.Apply == nil {
+				continue
+			}
+			errs = append(errs, m.call("section "+section.Name, func() error {
+				section.Apply(items[section.Name])
+				return nil
+			}))
+		}
+	}
+	return errors.Join(errs...)
 }

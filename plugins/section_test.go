@@ -84,6 +84,33 @@ func TestSections(t *testing.T) {
 	}
 }
 
+func TestSectionsAreApplied(t *testing.T) {
+	var got []string
+	section := func(name string, apply func(items []probe)) *part {
+		return &part{name: name, register: func(h *plugins.Host) {
+			if err := plugins.AddSection(h, plugins.SectionSpec[probe]{Name: name, Apply: apply}); err != nil {
+				t.Error(err)
+			}
+		}}
+	}
+	s := mustSet(t,
+		section("probes", func(items []probe) { got = append(got, fmt.Sprint("probes ", items)) }),
+		section("bad", func([]probe) { panic("two") }),
+		section("others", func(items []probe) { got = append(got, fmt.Sprint("others ", len(items))) }),
+	)
+	items := map[string][]any{"probes": {probe{"web", "x"}}}
+	if err := s.Reconcile(t.Context(), bun.Tx{}, items); err != nil || got != nil {
+		t.Errorf("sections without rows: %v, %v", got, err)
+	}
+	err := s.Apply(items)
+	if err == nil || !strings.HasPrefix(err.Error(), "plugin bad: section bad: panic: two") {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff([]string{"probes [{web x}]", "others 0"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestFunctions(t *testing.T) {
 	s := mustSet(t, &part{name: "a", register: func(h *plugins.Host) {
 		if err := h.Function("shout", "Louder.", strings.ToUpper); err != nil {

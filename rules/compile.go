@@ -49,6 +49,7 @@ type parser struct {
 	webhooks map[string]*Webhook           // the first of each name
 	places   map[string]yamlx.Node         // of the ids of rules
 	later    []func(map[string]*Rule)      // what is checked when all rules are read
+	items    map[string][]string           // the keys of the items of sections; absent where nobody knows all of them
 }
 
 func (c *Compiler) parser() *parser {

@@ -73,6 +73,7 @@ type request struct {
 	Headers map[string]string `json:"headers,omitempty" secret:"true"`
 	JSON    any               `json:"json,omitempty"`
 	Retries int               `json:"retries,omitempty"`
+	Via     any               `json:"via,omitempty" names:"probes"` // one or a list
 }
 
 type answer struct {

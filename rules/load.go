@@ -17,6 +17,7 @@ import (
 // all files come back at once as a *yamlx.Error, and then there is no set.
 func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	p := c.parser()
+	p.items = map[string][]string{}
 	found := sections{}
 	for _, name := range p.list(files, dir) {
 		shown := path.Join(dir, name)
@@ -32,7 +33,7 @@ func (c *Compiler) Load(files fs.FS, dir string) (*Set, error) {
 	declared := Declarations{Sections: map[string][]any{}}
 	p.kinds(found["kinds"], &declared)
 	for _, section := range c.Sections {
-		p.items(section, found[section.Name], &declared)
+		p.section(section, found[section.Name], &declared)
 	}
 	items := make([]item, 0, len(found["rules"]))
 	emitted := map[string]bool{}

@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/triggers"
 )
@@ -23,7 +24,8 @@ var marked = regexp.MustCompile(`(?s)(<!-- generated: ([a-z-]+)(?: ([a-z.-]+))? 
 //	<!-- end -->
 //
 // where WHAT is keys (of the place NAME), words (of the key PLACE.KEY), places
-// (below NAME), names, functions, outcomes, limits, actions, events or kinds.
+// (below NAME), names, functions, outcomes, limits, actions, sections, events
+// or kinds.
 func (c *Compiler) Reference(document string) (string, error) {
 	r := &reference{Compiler: c, language: Describe()}
 	var errs []error
@@ -73,6 +75,8 @@ func (r *reference) part(what, name string) (string, error) {
 		return wordTable("limit of", l.Limits), nil
 	case "actions":
 		return r.actions(), nil
+	case "sections":
+		return r.pluginSections(), nil
 	case "events":
 		return r.events(), nil
 	case "kinds":
@@ -186,7 +190,25 @@ func wordTable(head string, words []Word) string {
 func (r *reference) actions() string {
 	var b strings.Builder
 	for _, a := range r.Actions.List() {
-		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n%s\nIts output, which later steps see as `steps.ID.output`:\n\n%s\n", a.Name, a.Doc, fieldTable(a.Config, true), fieldTable(a.Output, false))
+		doc := a.Doc
+		if r := a.Retry; r.Attempts > 1 {
+			doc += fmt.Sprintf(" Without `retry`, a step is tried %d times, with pauses of %s that double up to %s.", r.Attempts, duration.Format(r.Backoff), duration.Format(r.MaxBackoff))
+		}
+		fmt.Fprintf(&b, "### `%s`\n\n%s\n\n%s\nIts output, which later steps see as `steps.ID.output`:\n\n%s\n", a.Name, doc, fieldTable(a.Config, true), fieldTable(a.Output, false))
+	}
+	return b.String()
+}
+
+// pluginSections are the sections of the files that plugins bring.
+func (r *reference) pluginSections() string {
+	var b strings.Builder
+	for _, s := range r.Sections {
+		fmt.Fprintf(&b, "### `%s:`\n\n%s\n\n%s\n", s.Name, s.Doc, fieldTable(s.Item, true))
+		for _, f := range s.Item.Fields {
+			if f.Shape.Type == shape.Object {
+				fmt.Fprintf(&b, "What stands in `%s`:\n\n%s\n", f.Name, fieldTable(f.Shape, true))
+			}
+		}
 	}
 	return b.String()
 }

@@ -42,7 +42,13 @@ func (c *Compiler) Schema() map[string]any {
 }
 
 // pluginSections are the schemas of the sections that plugins bring, by name.
-func (c *Compiler) pluginSections() map[string]any { return nil }
+func (c *Compiler) pluginSections() map[string]any {
+	sections := map[string]any{}
+	for _, s := range c.Sections {
+		sections[s.Name] = map[string]any{"type": []any{"array", "null"}, "description": s.Doc, "items": s.Item.JSONSchema()}
+	}
+	return sections
+}
 
 // schemaMaker makes one schema.
 type schemaMaker struct {

@@ -136,7 +136,7 @@ func TestSchemaTakesTheExamplesOfTheLanguage(t *testing.T) {
 func TestSchemaTakesGoodFiles(t *testing.T) {
 	schema := fileSchema(t)
 	for i, text := range []string{
-		"", "rules:", "rules: []\nkinds:\nsilences:",
+		"", "rules:", "rules: []\nkinds:\nsilences:", "probes:", "probes: [{name: web, url: https://example.com, every: 1h}]",
 		withTrigger("event: satellite.*"), withTrigger("event: webhook.deploys"), withTrigger("event: backup.missed\nenabled: false\nid: \"1\""),
 		withTrigger("event: satellite.connected\nunless: {event: satellite.heartbeat_lost, within: 2m, where: event.payload.region == \"eu\"}"),
 		withTrigger("event: satellite.connected\ngroup: {wait: 30s}"),
@@ -228,9 +228,9 @@ var onlyTheChecker = []string{
 	"variables-see-each-other", "wait-for-a-time", "wait-until-a-number", "where-compares-text-with-number", "where-is-no-boolean",
 	"where-on-a-change-has-no-payload", "where-sees-what-set-stores", "where-unknown-field", "where-unknown-field-in-a-function",
 	// what stands in two places
-	"duplicate-id", "duplicate-id-in-two-files", "duplicate-step-id", "duplicate-trigger-id", "trigger-id-is-a-position",
+	"duplicate-id", "duplicate-id-in-two-files", "duplicate-step-id", "duplicate-trigger-id", "section-in-two-files", "trigger-id-is-a-position",
 	// names that another file may declare
-	"one-trigger-of-two", "state-of-unknown-kind", "unknown-event", "unknown-event-like-none", "update-unknown-kind",
+	"names-of-bad-items", "names-of-items", "names-of-no-items", "one-trigger-of-two", "state-of-unknown-kind", "unknown-event", "unknown-event-like-none", "update-unknown-kind",
 	// what an action checks itself
 	"http-bad-url", "http-excluded",
 	// Expressions, numbers that are compared with each other, and names that other files may declare.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/flightrules/flightrules/entities"
@@ -104,15 +105,36 @@ func (p *parser) sectionNames() []string {
 	return names
 }
 
-// items reads those of a plugin's section.
-func (p *parser) items(s Section, nodes []yamlx.Node, into *Declarations) {
+// section reads the items of a plugin's section.
+func (p *parser) section(s Section, nodes []yamlx.Node, into *Declarations) {
 	first := map[string]yamlx.Node{}
+	before := p.ps.Len()
 	for _, n := range nodes {
 		into.mark("section "+s.Name, n)
 		v, ok := p.item(s, n, first)
 		if ok {
 			into.Sections[s.Name] = append(into.Sections[s.Name], v)
 		}
+	}
+	if s.Key != nil && p.ps.Len() == before {
+		p.items[s.Name] = slices.Sorted(maps.Keys(first))
+	}
+}
+
+// named checks a constant, or each of a list, that names an item of a section.
+func (p *parser) named(n yamlx.Node, section string) {
+	known, all := p.items[section]
+	if !all || isTemplate(n) {
+		return
+	}
+	if n.IsList() {
+		for _, one := range n.Children() {
+			p.named(one, section)
+		}
+		return
+	}
+	if name, ok := n.Value().(string); ok && !slices.Contains(known, name) {
+		p.ps.Add(n, fmt.Sprintf("%q is not in section %s", name, section), p.suggest(name, known))
 	}
 }
 

@@ -117,7 +117,7 @@ func (s *scope) step(n yamlx.Node, path string) *Step {
 			step.Retry = a.Retry
 		}
 	}
-	if timeout := m.Take("timeout"); !timeout.IsZero() {
+	if timeout := m.Take("timeout"); !timeout.IsZero() && step.Action != "wait_for" {
 		step.Timeout, _ = timeout.Duration(s.ps)
 	}
 	if retry := m.Take("retry"); !retry.IsZero() {

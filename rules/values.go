@@ -165,6 +165,7 @@ func (s *scope) fields(n yamlx.Node, form *shape.Shape, partial bool) {
 			m.Require(s.ps, f.Name)
 		case !value.IsZero() && (f.Required || !value.IsNull()):
 			s.config(value, f.Shape, false)
+			s.named(value, f.Names)
 		}
 	}
 	m.Done(s.ps)

@@ -32,6 +32,11 @@ type Options struct {
 	Rules string
 	// Plugins makes the plugins, anew at each start.
 	Plugins func() []plugins.Plugin
+	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
+	Secret func(name string) (string, error)
+	// Looked is called whenever the engine looks at the clock; nil: nobody is
+	// told. What panics there ends what the engine is at, as a crash would.
+	Looked func()
 	// Log gets the engine's log; nil: nobody does.
 	Log *slog.Logger
 }
@@ -63,13 +68,20 @@ func Start(t testing.TB, o Options) *Engine {
 func (e *Engine) open() {
 	e.t.Helper()
 	core, err := app.Open(context.Background(), app.Config{
-		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.clock.Now, Inline: true, Log: e.options.Log,
+		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.now, Inline: true, Log: e.options.Log, Secret: e.options.Secret,
 		Files: fstest.MapFS{"rules.yaml": {Data: []byte(e.options.Rules)}},
 	})
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	e.Core = core
+}
+
+func (e *Engine) now() time.Time {
+	if e.options.Looked != nil {
+		e.options.Looked()
+	}
+	return e.clock.Now()
 }
 
 func (e *Engine) close() {
@@ -82,10 +94,19 @@ func (e *Engine) close() {
 // same time. Nothing that matters is in memory.
 func (e *Engine) Restart() {
 	e.t.Helper()
-	e.close()
-	e.open()
+	e.Reopen()
 	e.Settle()
 }
+
+// Reopen is Restart without doing what can be done.
+func (e *Engine) Reopen() {
+	e.t.Helper()
+	e.close()
+	e.open()
+}
+
+// Time is what the clock says, without the engine having looked.
+func (e *Engine) Time() time.Time { return e.clock.Now() }
 
 // Peer starts another node on the same database, with the same clock. The
 // database must be PostgreSQL.

@@ -136,7 +136,7 @@ func (a *aftermath) derived(t *testing.T) {
 		}
 	}
 	for _, e := range a.events {
-		if e.Name == "custom.shipped" {
+		if e.Name == "custom.shipped" || e.Name == "custom.confirmed" {
 			total++
 		}
 	}

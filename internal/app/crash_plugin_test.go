@@ -48,8 +48,18 @@ rules:
           - crash.deliver: {text: "${{ run.id }} by the odd lane: ${{ vars.parcel }}"}
       - wait: 50ms
       - update: {kind: receipt, id: "${{ event.payload.job }}", set: {lane: "${{ vars.lane }}", shipped_at: "${{ now() }}"}}
-      - emit: {event: custom.shipped, payload: {job: "${{ event.payload.job }}", parcel: "${{ vars.parcel }}"}}
-      - crash.deliver: {text: "${{ run.id }} at the end: ${{ vars.parcel }}, ordered ${{ vars.ordered }}"}
+      - emit: {event: custom.shipped, payload: {job: "${{ event.payload.job }}", parcel: "${{ vars.parcel }}", run: "${{ run.id }}"}}
+      - repeat: {times: 2}
+        do:
+          - parallel:
+              - - wait: 5ms
+                - set: {sign: "left ${{ index }}"}
+                - crash.deliver: {text: "${{ run.id }} signed ${{ vars.sign }}: ${{ vars.parcel }}"}
+              - - wait_for: {event: custom.confirmed, where: event.payload.run == run.id}
+                  timeout: 100ms
+                - choose: [{when: index == 1, do: [{set: {sign: right}}]}]
+          - wait_for: {condition: "now() - run.started_at > duration('60ms')"}
+      - crash.deliver: {text: "${{ run.id }} at the end, ${{ vars.sign }}: ${{ vars.parcel }}, ordered ${{ vars.ordered }}"}
 
   - id: confirm
     triggers:
@@ -57,6 +67,8 @@ rules:
     actions:
       - crash.deliver: {text: "${{ run.id }} confirms: ${{ event.payload.parcel }}"}
       - update: {kind: receipt, id: "${{ event.payload.job }}", set: {confirmed_at: "${{ now() }}"}}
+      - repeat: {times: 2}
+        do: [{emit: {event: custom.confirmed, payload: {run: "${{ event.payload.run }}"}}}]
 
   - id: overdue
     triggers:

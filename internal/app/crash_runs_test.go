@@ -3,8 +3,10 @@
 package app_test
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +14,7 @@ import (
 	"github.com/flightrules/flightrules/engine/journal"
 )
 
-// wantTrace is the steps of a run, in the order in which they begin.
+// wantTrace is the steps of a run, with their iterations.
 func (a *aftermath) wantTrace(t *testing.T, r journal.Run, events map[string]journal.Event) []string {
 	t.Helper()
 	switch r.Rule {
@@ -21,7 +23,15 @@ func (a *aftermath) wantTrace(t *testing.T, r journal.Run, events map[string]jou
 		if payloadOf(t, events[r.EventID]).Count%2 == 0 {
 			lane = "actions[2].choose[0].do"
 		}
-		return []string{"actions[0]", "actions[1]", "actions[2]", lane + "[0]", lane + "[1]", "actions[3]", "actions[4]", "actions[5]", "actions[6]"}
+		want := []string{"actions[0]", "actions[1]", "actions[2]", lane + "[0]", lane + "[1]", "actions[3]", "actions[4]", "actions[5]", "actions[6]", "actions[7]"}
+		for _, turn := range []string{"@0", "@1"} {
+			fork := "actions[6].do[0]"
+			want = append(want, fork+turn, fork+".parallel[0][0]"+turn, fork+".parallel[0][1]"+turn, fork+".parallel[0][2]"+turn,
+				fork+".parallel[1][0]"+turn, fork+".parallel[1][1]"+turn, "actions[6].do[1]"+turn)
+		}
+		return append(want, "actions[6].do[0].parallel[1][1].choose[0].do[0]@1")
+	case "confirm":
+		return []string{"actions[0]", "actions[1]", "actions[2]", "actions[2].do[0]@0", "actions[2].do[0]@1"}
 	default:
 		return []string{"actions[0]", "actions[1]"}
 	}
@@ -36,14 +46,22 @@ func (a *aftermath) traces(t *testing.T) {
 		if r.Status != journal.RunSucceeded || r.Error != "" || r.FinishedAt.IsZero() {
 			t.Errorf("run %s of %s is %s: %s", r.ID, r.Rule, r.Status, r.Error)
 		}
-		got := []string{}
-		for i, s := range a.steps[r.ID] {
-			got = append(got, s.Path)
-			if s.Status != journal.StepSucceeded || s.FinishedAt.IsZero() || s.Attempt < 1 || s.Position != i {
-				t.Errorf("step %d of run %s is %+v", i, r.ID, s)
+		got, last := []string{}, -1
+		for _, s := range a.steps[r.ID] {
+			place := s.Path
+			if s.Iteration != "" {
+				place += "@" + s.Iteration
 			}
+			got = append(got, place)
+			if s.Status != journal.StepSucceeded || s.FinishedAt.IsZero() || s.Attempt < 1 || s.Position <= last {
+				t.Errorf("after position %d of run %s comes %+v", last, r.ID, s)
+			}
+			last = s.Position
 		}
-		if diff := cmp.Diff(a.wantTrace(t, r, events), got); diff != "" {
+		want := a.wantTrace(t, r, events)
+		slices.Sort(want) // branches begin as they come
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("the steps of run %s of %s (-want +got):\n%s", r.ID, r.Rule, diff)
 		}
 	}
@@ -72,7 +90,7 @@ func (a *aftermath) delivered(t *testing.T) {
 			if err := json.Unmarshal(s.Input, &input); err != nil {
 				t.Fatal(err)
 			}
-			key := s.RunID + "/" + s.Path + "/0"
+			key := s.RunID + "/" + s.Path + "/" + stdcmp.Or(s.Iteration, "0")
 			if list := slices.Compact(texts[key]); len(list) != 1 || list[0] != input.Text {
 				t.Errorf("%s was to deliver %q and delivered %q", key, input.Text, list)
 			}
@@ -87,7 +105,7 @@ func (a *aftermath) delivered(t *testing.T) {
 func (a *aftermath) once(t *testing.T) {
 	type effects struct {
 		Version int64  // of the entity that the update changed
-		Event   string // that was emitted
+		Events  string // that were emitted, sorted
 		Updates int
 		Emits   int
 	}
@@ -108,7 +126,7 @@ func (a *aftermath) once(t *testing.T) {
 			case "update":
 				e.Version, e.Updates = output.Version, e.Updates+1
 			case "emit":
-				e.Event, e.Emits = output.ID, e.Emits+1
+				e.Events, e.Emits = alsoID(e.Events, output.ID), e.Emits+1
 			}
 		}
 		want[id] = e
@@ -123,11 +141,18 @@ func (a *aftermath) once(t *testing.T) {
 	for _, event := range a.events {
 		if id := event.RunID; id != "" {
 			e := got[id]
-			e.Event, e.Emits = event.ID, e.Emits+1
+			e.Events, e.Emits = alsoID(e.Events, event.ID), e.Emits+1
 			got[id] = e
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-by the steps +by the logs):\n%s", diff)
 	}
+}
+
+// alsoID adds an id to a sorted list of them.
+func alsoID(list, id string) string {
+	ids := append(strings.Fields(list), id)
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
 }

@@ -84,6 +84,11 @@ func (c *Core) Apply(ctx context.Context, set *rules.Set) error {
 	if err := c.Events.Declare(set.Events); err != nil {
 		return err
 	}
+	// The files are in force from here on: a plugin that panics is to blame, and
+	// does not take them back.
+	if err := c.Plugins.Apply(set.Sections); err != nil {
+		c.Log.Error("a section of the files is not in force", "error", err)
+	}
 	for _, w := range set.Warnings {
 		c.Log.Warn("a rule may not do what it is meant to", "file", w.File, "line", w.Line, "rule", w.Rule, "warning", w.Message)
 	}

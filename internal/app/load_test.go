@@ -24,8 +24,11 @@ type probe struct {
 }
 
 // probing is a plugin that has a section, keeps an entity for each of its
-// items, and a function.
-type probing struct{ handle *entities.Handle[probe] }
+// items and the items themselves in memory, and a function.
+type probing struct {
+	handle  *entities.Handle[probe]
+	applied []probe
+}
 
 func (*probing) Name() string { return "probing" }
 
@@ -45,6 +48,7 @@ func (p *probing) Register(h *plugins.Host) (err error) {
 				return nil
 			},
 			Reconcile: p.reconcile,
+			Apply:     func(items []probe) { p.applied = items },
 		}),
 	)
 }
@@ -119,6 +123,14 @@ func (l *loading) inForce() string {
 	all, err := l.plugin.handle.List(l.t.Context(), "", 100)
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if len(all) != len(l.plugin.applied) {
+		l.t.Errorf("in memory: %v, as rows: %v", l.plugin.applied, all)
+	}
+	for _, item := range l.plugin.applied {
+		if all[item.Name] != item {
+			l.t.Errorf("in memory: %v, as a row: %v", item, all[item.Name])
+		}
 	}
 	text := fmt.Sprint(all)
 	for _, k := range l.Entities.Kinds() {

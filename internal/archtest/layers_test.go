@@ -7,7 +7,7 @@ package archtest
 //
 // Test files keep the layers too, but may import testSupport.
 var layers = [][]string{
-	{"examples", "internal/archtest", "internal/client", "internal/clock", "internal/dbtest/cluster", "internal/duration", "internal/loop", "internal/refusal", "internal/secret", "internal/suggest"},
+	{"examples", "internal/archtest", "internal/client", "internal/clock", "internal/dbtest/cluster", "internal/duration", "internal/egress", "internal/loop", "internal/refusal", "internal/secret", "internal/suggest"},
 	{"internal/dbtest", "internal/dbtest/withpostgres", "internal/yamlx", "internal/shape"},
 	{"internal/expression", "internal/db"},
 	{"engine/outbox", "engine/timer"},

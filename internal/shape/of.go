@@ -28,8 +28,8 @@ func Of[T any]() (*Shape, error) { return OfType(reflect.TypeFor[T]()) }
 
 // OfType returns the shape of a Go type's JSON, by the json tags of its structs. Further tags of a field: doc:"..."
 // describes it, enum:"a,b" lists the values of a string, reactive:"false" marks a field that changes without being a
-// change, secret:"true" one that may hold secrets. Pointers, slices, maps and any may be null. A field is required unless it may be null or has omitempty or
-// omitzero. Types that JSON or expressions cannot hold are an error that names the field: time.Duration (use
+// change, secret:"true" one that may hold secrets, names:"section" one that names an item of a section. Pointers, slices,
+// maps and any may be null. A field is required unless it may be null or has omitempty or omitzero. Types that JSON or expressions cannot hold are an error that names the field: time.Duration (use
 // duration.Text), channels, functions, complex numbers, maps whose keys are no strings, types with a MarshalJSON of their
 // own, and types that contain themselves.
 func OfType(t reflect.Type) (*Shape, error) {
@@ -209,7 +209,10 @@ func (b *builder) field(f reflect.StructField) (Field, bool, error) {
 		}
 		s.Enum = strings.Split(enum, ",")
 	}
-	field := Field{Name: name, Doc: f.Tag.Get("doc"), Reactive: f.Tag.Get("reactive") != "false", Secret: f.Tag.Get("secret") == "true", Shape: s}
+	field := Field{
+		Name: name, Doc: f.Tag.Get("doc"), Shape: s, Reactive: f.Tag.Get("reactive") != "false",
+		Secret: f.Tag.Get("secret") == "true", Names: f.Tag.Get("names"),
+	}
 	field.Required = !optional && !s.Nullable
 	return field, true, nil
 }

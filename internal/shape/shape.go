@@ -38,9 +38,10 @@ type Shape struct {
 type Field struct {
 	Name     string
 	Doc      string
-	Required bool // it must be there and not null
-	Reactive bool // a new value is a change; false for what moves all the time, such as the time of the last heartbeat
-	Secret   bool // of a configuration: what it holds, at any depth, may say ${{ secrets.NAME }}
+	Required bool   // it must be there and not null
+	Reactive bool   // a new value is a change; false for what moves all the time, such as the time of the last heartbeat
+	Secret   bool   // of a configuration: what it holds, at any depth, may say ${{ secrets.NAME }}
+	Names    string // of a configuration: the section one of whose items this names, or several in a list; "": none
 	Shape    *Shape
 }
 

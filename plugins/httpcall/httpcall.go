@@ -1,87 +1,101 @@
 // Package httpcall is the plugin with the action `http`: one HTTP request, with
 // an idempotency key that stays the same across retries and restarts, so that
-// a receiver can tell a repetition from a second request.
+// a receiver can tell a repetition from a second request. The section `http`
+// says how hosts are reached, and which addresses are never.
 package httpcall
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/plugins"
 )
 
-const (
-	// maxBody bounds how much of an answer is read.
-	maxBody = 1 << 20
-	// defaultTimeout bounds a request whose step has no timeout.
-	defaultTimeout = 30 * time.Second
-)
+// defaultTimeout bounds a request whose step has no timeout.
+const defaultTimeout = 30 * time.Second
 
 // Config is what a step says under `http:`.
 type Config struct {
-	Method  string            `json:"method,omitempty" doc:"GET unless there is a body, then POST."`
-	URL     string            `json:"url" doc:"http:// or https://"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Query   map[string]string `json:"query,omitempty" doc:"Added to the query of the URL."`
-	JSON    any               `json:"json,omitempty" doc:"The body, sent as JSON."`
-	Body    string            `json:"body,omitempty" doc:"The body as text."`
-	Expect  []any             `json:"expect,omitempty" doc:"Statuses that are a success, such as 200 or 200..299, which is the default."`
+	Method    string            `json:"method,omitempty" doc:"GET unless there is a body, then POST."`
+	URL       string            `json:"url" doc:"http:// or https://"`
+	Headers   map[string]string `json:"headers,omitempty" secret:"true" doc:"May hold ${{ secrets.NAME }}, as may query, json and body."`
+	Query     map[string]string `json:"query,omitempty" secret:"true" doc:"Added to the query of the URL."`
+	JSON      any               `json:"json,omitempty" secret:"true" doc:"The body, sent as JSON."`
+	Body      string            `json:"body,omitempty" secret:"true" doc:"The body as text."`
+	Expect    []any             `json:"expect,omitempty" doc:"Statuses that are a success, such as 200 or 200..299, which is the default."`
+	Redirects *int              `json:"redirects,omitempty" doc:"How many are followed, 10 at most. Default: 5 for GET and HEAD, else none. Another host gets neither the headers nor the body."`
+	MaxBody   int               `json:"max_body,omitempty" doc:"How many bytes an answer may have: 1048576 (1 MiB) unless said otherwise, 16777216 at most."`
+	Decode    string            `json:"decode,omitempty" enum:"auto,json,text,base64" doc:"What becomes of the answer. auto, the default: decoded where it says that it is JSON, else text. json: it must be JSON. base64: for what is no text."`
 }
 
 // Output is what the step gives.
 type Output struct {
 	Status  int               `json:"status"`
 	Headers map[string]string `json:"headers" doc:"By lower-case name; the first value of each."`
-	Body    any               `json:"body" doc:"Decoded where it is JSON, else text."`
+	Body    any               `json:"body" doc:"As decode says."`
 }
 
-// Plugin brings the action `http`.
-type Plugin struct{ client *http.Client }
+// Plugin brings the action `http` and the section `http`.
+type Plugin struct {
+	host  *plugins.Host
+	hosts atomic.Pointer[hosts]
+	slots slots
+}
 
 // New makes the plugin.
-func New() *Plugin {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 16
-	return &Plugin{client: &http.Client{Transport: transport}}
-}
+func New() *Plugin { return &Plugin{} }
 
 // Name implements plugins.Plugin.
 func (*Plugin) Name() string { return "httpcall" }
 
 // Register implements plugins.Plugin.
 func (p *Plugin) Register(h *plugins.Host) error {
-	return action.Register(h.Actions(), action.Spec[Config, Output]{
-		Name: "http", Doc: "Sends one HTTP request.", Check: check, Run: p.run,
-	})
+	p.host = h
+	p.hosts.Store(p.compile(nil))
+	return errors.Join(
+		action.Register(h.Actions(), action.Spec[Config, Output]{
+			Name: "http", Doc: "Sends one HTTP request.", Check: check, Run: p.run,
+		}),
+		plugins.AddSection(h, plugins.SectionSpec[Host]{
+			Name: "http", Doc: "How the action http reaches hosts.",
+			Key: func(h Host) string { return h.Host }, Check: p.checkHost, Apply: p.apply,
+		}),
+	)
 }
 
 // Close implements plugins.Closer.
 func (p *Plugin) Close(context.Context) error {
-	p.client.CloseIdleConnections()
+	p.hosts.Load().close()
 	return nil
 }
 
 func check(c Config) error {
-	u, err := url.Parse(c.URL)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("url %q is not an http:// or https:// address", c.URL)
+	if u, err := url.Parse(c.URL); err != nil || !isHTTP(u) {
+		return errors.New("url is not an http:// or https:// address")
 	}
 	if c.JSON != nil && c.Body != "" {
 		return errors.New("json and body exclude each other")
 	}
-	_, err = expected(c.Expect, 0)
+	if c.Redirects != nil && (*c.Redirects < 0 || *c.Redirects > mostRedirects) {
+		return fmt.Errorf("redirects must be 0 to %d", mostRedirects)
+	}
+	if c.MaxBody < 0 || c.MaxBody > mostBody {
+		return fmt.Errorf("max_body must be 1 to %d", mostBody)
+	}
+	if err := checkDecode(c.Decode); err != nil {
+		return err
+	}
+	_, err := expected(c.Expect, 0)
 	return err
 }
+
+func isHTTP(u *url.URL) bool { return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" }
 
 func (p *Plugin) run(ctx context.Context, call action.Call, c Config) (Output, error) {
 	if err := check(c); err != nil {
@@ -96,96 +110,41 @@ func (p *Plugin) run(ctx context.Context, call action.Call, c Config) (Output, e
 	if err != nil {
 		return Output{}, err
 	}
-	res, err := p.client.Do(req)
+	end, err := p.begin(req.URL)
+	if err != nil {
+		return Output{}, err
+	}
+	defer end()
+	res, err := p.send(req, c)
 	if err != nil {
 		return Output{}, err
 	}
 	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
-	out, err := output(res)
-	if err != nil {
-		return Output{}, err
-	}
-	if ok, err := expected(c.Expect, res.StatusCode); err != nil || !ok {
-		return Output{}, errors.Join(err, fmt.Errorf("%s %s answered %s", req.Method, req.URL.Redacted(), res.Status))
-	}
-	return out, nil
+	return answer(req, res, c)
 }
 
-func request(ctx context.Context, call action.Call, c Config) (*http.Request, error) {
-	var body io.Reader
-	method, contentType := http.MethodGet, ""
-	switch {
-	case c.JSON != nil:
-		text, err := json.Marshal(c.JSON)
-		if err != nil {
-			return nil, err
+// send sends a request. Its errors do not tell the query, which may hold
+// secrets, nor the name and password of a URL.
+func (p *Plugin) send(req *http.Request, c Config) (*http.Response, error) {
+	client := http.Client{Transport: p.hosts.Load(), CheckRedirect: redirects(req, c.Redirects)}
+	res, err := client.Do(req)
+	if err == nil {
+		return res, nil
+	}
+	where := shown(req.URL)
+	if inside := (*url.Error)(nil); errors.As(err, &inside) {
+		if at, bad := url.Parse(inside.URL); bad == nil && shown(at) != where {
+			where += ", redirected to " + shown(at)
 		}
-		body, method, contentType = bytes.NewReader(text), http.MethodPost, "application/json"
-	case c.Body != "":
-		body, method, contentType = strings.NewReader(c.Body), http.MethodPost, "text/plain; charset=utf-8"
+		err = inside.Err
 	}
-	if c.Method != "" {
-		method = strings.ToUpper(c.Method)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s %s: there was no answer in time: %w", req.Method, where, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.URL, body)
-	if err != nil {
-		return nil, err
-	}
-	query := req.URL.Query()
-	for name, value := range c.Query {
-		query.Set(name, value)
-	}
-	req.URL.RawQuery = query.Encode()
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	req.Header.Set("User-Agent", "flightrules")
-	req.Header.Set("Idempotency-Key", call.IdempotencyKey)
-	for name, value := range c.Headers {
-		req.Header.Set(name, value)
-	}
-	return req, nil
+	return nil, fmt.Errorf("%s %s: %w", req.Method, where, err)
 }
 
-func output(res *http.Response) (Output, error) {
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
-	if err != nil {
-		return Output{}, fmt.Errorf("read the answer: %w", err)
-	}
-	if len(text) > maxBody {
-		return Output{}, fmt.Errorf("the answer is longer than %d bytes", maxBody)
-	}
-	out := Output{Status: res.StatusCode, Headers: map[string]string{}, Body: string(text)}
-	for name := range res.Header {
-		out.Headers[strings.ToLower(name)] = res.Header.Get(name)
-	}
-	if strings.Contains(res.Header.Get("Content-Type"), "json") {
-		var v any
-		if json.Unmarshal(text, &v) == nil {
-			out.Body = v
-		}
-	}
-	return out, nil
-}
-
-// expected says whether a status is among those of expect.
-func expected(expect []any, status int) (bool, error) {
-	if len(expect) == 0 {
-		return status >= 200 && status <= 299, nil
-	}
-	found := false
-	for _, one := range expect {
-		text := fmt.Sprint(one)
-		from, to, isRange := strings.Cut(text, "..")
-		if !isRange {
-			to = from
-		}
-		first, err1 := strconv.Atoi(from)
-		last, err2 := strconv.Atoi(to)
-		if err1 != nil || err2 != nil || first < 100 || last > 599 || first > last {
-			return false, fmt.Errorf("expect: %q is neither a status nor a range such as 200..299", text)
-		}
-		found = found || status >= first && status <= last
-	}
-	return found, nil
+// shown is what of a URL may be told to everybody.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,25 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flightrules/flightrules/engine/action"
-	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/httpcall"
 )
-
-// call registers the plugin and calls its action.
-func call(t *testing.T, ctx context.Context, config map[string]any) (any, error) {
-	t.Helper()
-	actions := action.NewSet()
-	plugin := httpcall.New()
-	if _, err := plugins.NewSet(plugins.Services{Actions: actions, Log: slog.New(slog.DiscardHandler)}, plugin); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = plugin.Close(context.Background()) })
-	a, ok := actions.Lookup("http")
-	if !ok {
-		t.Fatal("there is no action http")
-	}
-	return a.Run(ctx, action.Call{IdempotencyKey: "run/actions[0]/0"}, config)
-}
 
 func TestRequest(t *testing.T) {
 	type seen struct{ Method, Query, Key, Type, Extra, Body string }
@@ -63,16 +44,15 @@ func TestRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.config["url"] = server.URL + "/?a=1"
 			c.want.Key = "run/actions[0]/0"
-			out, err := call(t, t.Context(), c.config)
+			m, err := open(t).call(c.config)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
 			}
-			m := out.(map[string]any)
 			if m["status"] != float64(201) || m["headers"].(map[string]any)["x-answer"] != "yes" || m["body"].(map[string]any)["n"] != float64(7) {
-				t.Errorf("output %v", out)
+				t.Errorf("output %v", m)
 			}
 		})
 	}
@@ -83,6 +63,7 @@ func TestAnswers(t *testing.T) {
 		status int
 		text   string
 		expect []any
+		config map[string]any
 		err    string
 	}{
 		"200 is a success":             {status: 200},
@@ -90,6 +71,11 @@ func TestAnswers(t *testing.T) {
 		"404 is one where expected":    {status: 404, expect: []any{200, "404..410"}},
 		"200 is none where another is": {status: 200, expect: []any{204}, err: "answered 200"},
 		"a bad expectation":            {status: 200, expect: []any{"2xx"}, err: `"2xx" is neither a status nor a range`},
+		"a short answer is told":       {status: 422, text: "no such\n\tchannel", err: "answered 422 Unprocessable Entity: no such channel"},
+		"as long as allowed":           {status: 200, text: "12345", config: map[string]any{"max_body": 5}},
+		"longer than allowed":          {status: 200, text: "123456", config: map[string]any{"max_body": 5}, err: "longer than 5 bytes"},
+		"longer, and a failure":        {status: 500, text: "123456", config: map[string]any{"max_body": 5}, err: "longer than 5 bytes"},
+		"more than can be allowed":     {status: 200, config: map[string]any{"max_body": 16<<20 + 1}, err: "max_body must be 1 to 16777216"},
 		"an endless answer":            {status: 200, text: strings.Repeat("x", 1<<20+1), err: "longer than 1048576 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,10 +88,11 @@ func TestAnswers(t *testing.T) {
 			if c.expect != nil {
 				config["expect"] = c.expect
 			}
-			_, err := call(t, t.Context(), config)
-			if (err == nil) != (c.err == "") || (err != nil && !strings.Contains(err.Error(), c.err)) {
-				t.Errorf("error %v, want %q", err, c.err)
+			for key, v := range c.config {
+				config[key] = v
 			}
+			_, err := open(t).call(config)
+			wantError(t, err, c.err)
 		})
 	}
 }
@@ -124,32 +111,89 @@ func TestItEndsWithItsContext(t *testing.T) {
 		<-reached
 		cancel()
 	}()
-	if _, err := call(t, ctx, map[string]any{"url": server.URL}); err == nil {
+	if _, err := open(t).action.Run(ctx, action.Call{}, map[string]any{"url": server.URL}); err == nil {
 		t.Error("it went on")
 	}
 }
 
 func TestCheck(t *testing.T) {
-	actions := action.NewSet()
-	if _, err := plugins.NewSet(plugins.Services{Actions: actions, Log: slog.New(slog.DiscardHandler)}, httpcall.New()); err != nil {
-		t.Fatal(err)
-	}
-	a, _ := actions.Lookup("http")
+	f := open(t)
 	for text, want := range map[string]string{
 		`{"url": "https://example.org/x"}`:                       "",
 		`{"url": "ftp://example.org"}`:                           "not an http:// or https:// address",
 		`{"url": "example.org"}`:                                 "not an http:// or https:// address",
 		`{"url": "http://example.org", "json": 1, "body": "x"}`:  "exclude each other",
 		`{"url": "http://example.org", "expect": ["300..200"]}`:  "neither a status nor a range",
+		`{"url": "http://example.org", "decode": "xml"}`:         "decode is one of",
+		`{"url": "http://example.org", "max_body": -1}`:          "max_body must be",
+		`{"url": "http://example.org", "redirects": -1}`:         "redirects must be",
 		`{"url": "http://example.org", "expect": [200, "2..3"]}`: "neither a status nor a range",
 	} {
 		var config any
 		if err := json.Unmarshal([]byte(text), &config); err != nil {
 			t.Fatal(err)
 		}
-		err := a.Check(config)
-		if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: %v, want %q", text, err, want)
+		wantError(t, f.action.Check(config), want)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for _, tt := range []struct {
+		as, contentType, text string
+		want                  any
+		err                   string
+	}{
+		{contentType: "application/json", text: `{"a": [1]}`, want: map[string]any{"a": []any{1.0}}},
+		{contentType: "application/problem+json; charset=utf-8", text: `"x"`, want: "x"},
+		{contentType: "application/json", text: "{", want: "{"},
+		{contentType: "text/plain", text: "[1]", want: "[1]"},
+		{as: "auto", contentType: "application/json", text: "[1]", want: []any{1.0}},
+		{as: "json", contentType: "text/plain", text: "[1]", want: []any{1.0}},
+		{as: "json", contentType: "application/json", text: "<html>", err: "the answer is not JSON"},
+		{as: "json", text: "", err: "the answer is not JSON"},
+		{as: "text", contentType: "application/json", text: "[1]", want: "[1]"},
+		{as: "base64", contentType: "image/png", text: "\x89PNG\xff", want: "iVBOR/8="},
+	} {
+		server := record(t, map[string]http.HandlerFunc{"/": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", tt.contentType)
+			_, _ = io.WriteString(w, tt.text)
+		}})
+		config := map[string]any{"url": server.URL + "/"}
+		if tt.as != "" {
+			config["decode"] = tt.as
+		}
+		out, err := open(t).call(config)
+		wantError(t, err, tt.err)
+		if err == nil {
+			if diff := cmp.Diff(tt.want, out["body"]); diff != "" {
+				t.Errorf("%+v: %s", tt, diff)
+			}
+		}
+	}
+}
+
+func TestErrorsDoNotTellTheQuery(t *testing.T) {
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	server := record(t, map[string]http.HandlerFunc{
+		"/302": to(302, gone.URL+"/end?back=s3cr3t"),
+		"/long": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, strings.Repeat("x", 505)+r.URL.Query().Get("token"))
+		},
+	})
+	at := strings.TrimPrefix(server.URL, "http://")
+	for _, tt := range []struct{ url, want string }{
+		{gone.URL + "/x?a=s3cr3t", "GET " + gone.URL + "/x: dial tcp"},
+		{server.URL + "/302", "GET " + server.URL + "/302, redirected to " + gone.URL + "/end: dial tcp"},
+		{server.URL + "/long", "GET " + server.URL + "/long answered 400 Bad Request"},
+		{"http://me:s3cr3t@" + at + "/long", "GET " + server.URL + "/long answered 400 Bad Request"},
+		{"http://me:s3cr3t@" + at + "/\n", "url is not an http:// or https:// address"},
+	} {
+		_, err := open(t).call(map[string]any{"url": tt.url, "query": map[string]any{"token": "s3cr3t!?"}, "headers": map[string]any{"X-Key": "s3cr3t"}})
+		wantError(t, err, tt.want)
+		if err != nil && strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("it tells: %v", err)
 		}
 	}
 }
