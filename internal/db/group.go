@@ -121,6 +121,13 @@ func contained(fn func() error) (err error) {
 	return fn()
 }
 
+// Waiting is how many callers wait to be taken up.
+func (g *Group[T]) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waiting)
+}
+
 // enter puts a caller into the queue, and says whether it is the one to write.
 func (g *Group[T]) enter(m *member[T]) (leads bool) {
 	g.mu.Lock()
