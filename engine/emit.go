@@ -2,6 +2,9 @@ package engine
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -22,17 +25,28 @@ type Emitted struct {
 	At       time.Time // when it happened; zero: now
 }
 
+// emission is an event on its way into the log.
+type emission struct {
+	row   journal.Event
+	fresh bool // it was not there
+}
+
 // Emit records an event and sees to its routing; false when an event of that
-// id is there already.
+// id is there already. Events that are emitted at the same time share a
+// transaction.
 func (e *Engine) Emit(ctx context.Context, event Emitted) (recorded journal.Event, fresh bool, err error) {
-	err = e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		recorded, fresh, err = e.emitTx(ctx, tx, event, entities.CauseOf(ctx))
-		return err
-	})
-	return recorded, fresh, err
+	one := e.emission(event, entities.CauseOf(ctx))
+	err = e.emissions.Write(ctx, one)
+	return one.row, one.fresh, err
 }
 
 func (e *Engine) emitTx(ctx context.Context, tx bun.Tx, event Emitted, cause entities.Cause) (journal.Event, bool, error) {
+	one := e.emission(event, cause)
+	err := e.emitAll(ctx, tx, []*emission{one})
+	return one.row, one.fresh, err
+}
+
+func (e *Engine) emission(event Emitted, cause entities.Cause) *emission {
 	if event.ID == "" {
 		event.ID = newID()
 	}
@@ -46,19 +60,37 @@ func (e *Engine) emitTx(ctx context.Context, tx bun.Tx, event Emitted, cause ent
 	if !event.At.IsZero() && event.At.Before(e.Now()) {
 		row.At = db.At(event.At)
 	}
-	res, err := tx.NewInsert().Model(&row).ExcludeColumn("seq").On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
-	if err != nil {
-		return row, false, err
+	return &emission{row: row}
+}
+
+// emitAll records events, and notes those that are to be routed.
+func (e *Engine) emitAll(ctx context.Context, tx bun.Tx, all []*emission) error {
+	rows, ids := make([]journal.Event, len(all)), make([]string, len(all))
+	for i, one := range all {
+		rows[i], ids[i] = one.row, one.row.ID
 	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return row, false, err
+	var inserted []string
+	if err := tx.NewInsert().Model(&rows).ExcludeColumn("seq").On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx, &inserted); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
 	}
-	if n == 1 {
-		if err := outbox.Add(ctx, tx, outbox.Note{EventID: event.ID}); err != nil {
-			return row, false, err
+	var notes []outbox.Note
+	for _, one := range all {
+		// Of several with one id the first is the one that was recorded.
+		i := slices.Index(inserted, one.row.ID)
+		if one.fresh = i >= 0; one.fresh {
+			inserted = slices.Delete(inserted, i, i+1)
+			notes = append(notes, outbox.Note{EventID: one.row.ID})
 		}
 	}
-	row, err = journal.EventByID(ctx, tx, event.ID)
-	return row, n == 1, err
+	if err := outbox.Add(ctx, tx, notes...); err != nil {
+		return err
+	}
+	recorded, err := journal.EventsByID(ctx, tx, ids...)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		one.row = recorded[one.row.ID]
+	}
+	return nil
 }

@@ -70,6 +70,9 @@ type Engine struct {
 	stored     sync.Map                  // version -> true: its text is in the database
 	matchers   sync.Map                  // text -> *rules.Matcher of a silence; nil: it does not compile
 
+	reports   *db.Group[*report]
+	emissions *db.Group[*emission]
+
 	router router
 	worker worker
 	pruner *retention.Pruner
@@ -94,6 +97,8 @@ func New(o Options) *Engine {
 		o.Metrics = NewMetrics(nil)
 	}
 	e := &Engine{Options: o}
+	e.reports = db.NewGroup(o.DB, e.writeReports)
+	e.emissions = db.NewGroup(o.DB, e.emitAll)
 	e.router.Engine = e
 	e.worker.init(e)
 	e.pruner = e.newPruner()

@@ -51,7 +51,7 @@ func (b *batch) active(ctx context.Context, tx bun.Tx, lane string, mode rules.M
 	}
 	var list []*journal.Run
 	q := tx.NewSelect().Model(&list).Where("lane = ? AND finished_at IS NULL", lane).Order("created_at", "id")
-	if mode == rules.Queued || mode == rules.Restart {
+	if locksLane(mode) {
 		q = b.DB.ForUpdate(q, false)
 	}
 	if err := q.Scan(ctx); err != nil {
@@ -60,6 +60,9 @@ func (b *batch) active(ctx context.Context, tx bun.Tx, lane string, mode rules.M
 	b.lanes[lane] = list
 	return list, nil
 }
+
+// locksLane says whether a match locks the runs of its lane.
+func locksLane(mode rules.Mode) bool { return mode == rules.Queued || mode == rules.Restart }
 
 // start makes a run that begins at once.
 func (b *batch) start(m match, env map[string]any, lane string, outcome journal.Outcome, detail string) *journal.Run {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -187,6 +188,9 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead
 	if err != nil {
 		return err
 	}
+	if err := b.readLanes(ctx, tx, slices.Collect(maps.Values(emitted))); err != nil {
+		return err
+	}
 	for _, n := range notes {
 		c, ready := ahead[n.TransitionSeq]
 		if t, ok := transitions[n.TransitionSeq]; ok && !ready {
@@ -284,18 +288,12 @@ func (b *batch) failed(seq int64, cause error) {
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func eventsByID(ctx context.Context, idb bun.IDB, ids []string) (map[string]triggers.Event, error) {
-	found := make(map[string]triggers.Event, len(ids))
-	if len(ids) == 0 {
-		return found, nil
+	rows, err := journal.EventsByID(ctx, idb, ids...)
+	found := make(map[string]triggers.Event, len(rows))
+	for id, row := range rows {
+		found[id] = eventOf(row)
 	}
-	var rows []journal.Event
-	if err := idb.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		found[row.ID] = eventOf(row)
-	}
-	return found, nil
+	return found, err
 }
 
 // eventOf is a stored event as rules see it, but for its change.

@@ -27,8 +27,9 @@ import (
 // next transaction, in time for whatever could make it visible.
 type walk struct {
 	*Engine
-	run  journal.Run
-	rule *rules.Rule
+	run   journal.Run
+	rule  *rules.Rule
+	ahead *ahead // nil: nothing was read ahead
 
 	mu    sync.Mutex // guards what follows: the branches of parallel share it
 	done  map[place]journal.Step
@@ -38,6 +39,12 @@ type walk struct {
 	mail  []journal.Mail // what has come for the run, oldest first
 	news  chan struct{}  // closed when more has come
 	vault *vault
+}
+
+// ahead is what was read for a walk before it began.
+type ahead struct {
+	steps []journal.Step
+	event journal.Event
 }
 
 // place names a step of a run: its path, and the iterations of the loops and
@@ -108,7 +115,7 @@ func (w *walk) end(ctx context.Context, err error) error {
 // prepare reads what the run has done, and what it has to do.
 func (w *walk) prepare(ctx context.Context) error {
 	idb := w.DB.Read()
-	steps, err := journal.Steps(ctx, idb, w.run.ID)
+	steps, err := w.stepsDone(ctx)
 	if err != nil {
 		return err
 	}
@@ -125,9 +132,27 @@ func (w *walk) prepare(ctx context.Context) error {
 	return nil
 }
 
+// stepsDone are the steps in the journal.
+func (w *walk) stepsDone(ctx context.Context) ([]journal.Step, error) {
+	if w.ahead != nil {
+		return w.ahead.steps, nil
+	}
+	return journal.Steps(ctx, w.DB.Read(), w.run.ID)
+}
+
+// began is the value of the event that the run began with.
+func (w *walk) began(ctx context.Context) (value map[string]any, err error) {
+	if w.ahead != nil {
+		_, value, err = w.withChange(ctx, w.DB.Read(), w.ahead.event)
+	} else {
+		_, value, err = w.Engine.event(ctx, w.DB.Read(), w.run.EventID)
+	}
+	return value, err
+}
+
 // frame makes the frame in which the run begins.
 func (w *walk) frame(ctx context.Context) (*frame, error) {
-	_, value, err := w.Engine.event(ctx, w.DB.Read(), w.run.EventID)
+	value, err := w.began(ctx)
 	if errors.Is(err, errUnreadable) {
 		return nil, &stepFailed{path: "event", err: err}
 	} else if err != nil {
@@ -204,40 +229,33 @@ func (w *walk) position() int {
 
 // commit writes what is dirty, and whatever fn writes, under the run's lease.
 func (w *walk) commit(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return w.write(ctx, "lease_until = ?", []any{db.At(w.Now().Add(w.Lease))}, fn)
+	r := &report{stamp: "lease_until", after: w.Lease}
+	if fn == nil {
+		return w.share(ctx, r)
+	}
+	return w.alone(ctx, r, fn)
 }
 
-// write updates the run if this walk still holds it, which is the first write
-// of every transaction of a walk; then it writes what is dirty, and what fn
-// does. A run that gets further has recovered.
+// write updates the run if this walk still holds it; then it writes what is
+// dirty, and what fn does. A run that gets further has recovered.
 func (w *walk) write(ctx context.Context, set string, args []any, fn func(ctx context.Context, tx bun.Tx) error) error {
-	rows, revisions := w.unwritten()
-	ended := slices.ContainsFunc(rows, func(s journal.Step) bool { return s.Status.Final() })
+	return w.alone(ctx, &report{set: set, args: args}, fn)
+}
+
+// alone writes a report, and what fn writes, in a transaction of its own.
+func (w *walk) alone(ctx context.Context, r *report, fn func(ctx context.Context, tx bun.Tx) error) error {
+	r.walk = w
 	err := w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		q := tx.NewUpdate().Model((*journal.Run)(nil)).Set(set, args...).
-			Where("id = ? AND epoch = ? AND lease_node = ?", w.run.ID, w.run.Epoch, w.Node)
-		if ended && w.run.Recoveries > 0 {
-			q = q.Set("recoveries = 0")
-		}
-		res, err := q.Exec(ctx)
-		if err != nil {
+		if err := w.writeReports(ctx, tx, []*report{r}); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil {
-			return err
-		} else if n != 1 {
-			return errLeaseLost
-		}
-		if err := upsert(ctx, tx, rows...); err != nil {
-			return err
-		}
-		if fn == nil {
-			return nil
+		if r.err != nil {
+			return r.err
 		}
 		return fn(ctx, tx)
 	})
 	if err == nil {
-		w.wrote(revisions)
+		w.clean(r.wrote)
 	}
 	return err
 }
@@ -254,8 +272,8 @@ func (w *walk) unwritten() ([]journal.Step, map[place]int) {
 	return rows, maps.Clone(w.dirty)
 }
 
-// wrote takes out of what is dirty what was written and has not changed since.
-func (w *walk) wrote(revisions map[place]int) {
+// clean takes out of what is dirty what was written and has not changed since.
+func (w *walk) clean(revisions map[place]int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for at, rev := range revisions {
@@ -286,22 +304,22 @@ func upsert(ctx context.Context, tx bun.Tx, steps ...journal.Step) error {
 // which changes of what it read are noticed: where that set has grown, the run
 // is ready to look once more.
 func (w *walk) suspend(ctx context.Context, s *suspended) error {
-	set := "status = ?, lease_node = NULL, lease_until = NULL, heeds = ?, ready = (woken AND ?)"
-	args := []any{journal.RunWaiting, s.heeds, s.heeds}
-	return w.write(ctx, set, args, func(ctx context.Context, tx bun.Tx) error {
-		if w.watches() {
-			grown, err := journal.SetWatches(ctx, tx, w.run.ID, s.watched(w.run.ID))
-			if err != nil {
-				return err
-			}
-			if grown {
-				if _, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?", true).Where("id = ?", w.run.ID).Exec(ctx); err != nil {
-					return err
-				}
-			}
+	r := &report{
+		set:  "status = ?, lease_node = NULL, lease_until = NULL, heeds = ?, ready = (woken AND ?)",
+		args: []any{journal.RunWaiting, s.heeds, s.heeds},
+		wake: s.until, awake: s.until.IsZero() && w.run.Epoch > 1, again: s.heeds,
+	}
+	if !w.watches() {
+		return w.share(ctx, r)
+	}
+	return w.alone(ctx, r, func(ctx context.Context, tx bun.Tx) error {
+		grown, err := journal.SetWatches(ctx, tx, w.run.ID, s.watched(w.run.ID))
+		if err != nil || !grown {
+			return err
 		}
-		db.HintAfter(ctx, journal.Topic) // it may be ready already
-		return w.wakeAt(ctx, tx, s.until)
+		db.HintAfter(ctx, journal.Topic)
+		_, err = tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?", true).Where("id = ?", w.run.ID).Exec(ctx)
+		return err
 	})
 }
 
@@ -326,26 +344,17 @@ func (w *walk) watches() (yes bool) {
 
 // finish ends the run. dead puts it among those that somebody should look at.
 func (w *walk) finish(ctx context.Context, status journal.RunStatus, why string, dead bool) error {
-	set := "status = ?, error = NULLIF(?, ''), dead = ?, slot = NULL, lease_node = NULL, lease_until = NULL, finished_at = ?"
-	args := []any{status, why, dead, db.At(w.Now())}
-	err := w.write(ctx, set, args, func(ctx context.Context, tx bun.Tx) error {
-		if status == journal.RunCancelled || dead {
-			if err := endSteps(ctx, tx, w.run.ID, w.Now()); err != nil {
-				return err
-			}
-		}
-		if w.rule == nil || len(w.rule.Awaits()) > 0 || w.watches() {
-			if err := journal.Deaf(ctx, tx, w.run.ID); err != nil {
-				return err
-			}
-		}
-		if !w.run.CancelAt.IsZero() || status == journal.RunCancelled {
-			if _, err := timer.Cancel(ctx, tx, cancelTimer, w.run.ID); err != nil {
-				return err
-			}
-		}
-		return promote(ctx, tx, w.run.Lane)
-	})
+	r := &report{
+		set:  "status = ?, error = NULLIF(?, ''), dead = ?, slot = NULL, lease_node = NULL, lease_until = NULL",
+		args: []any{status, why, dead}, stamp: "finished_at", lane: w.run.Lane,
+		deaf: w.rule == nil || len(w.rule.Awaits()) > 0 || w.watches(),
+	}
+	var err error
+	if status == journal.RunCancelled || dead || !w.run.CancelAt.IsZero() {
+		err = w.alone(ctx, r, func(ctx context.Context, tx bun.Tx) error { return w.cutShort(ctx, tx, status, dead) })
+	} else {
+		err = w.share(ctx, r)
+	}
 	if err != nil {
 		return err
 	}
@@ -354,6 +363,18 @@ func (w *walk) finish(ctx context.Context, status journal.RunStatus, why string,
 		w.Log.Warn("a run failed", "rule", w.run.Rule, "run", w.run.ID, "error", why)
 	}
 	return nil
+}
+
+// cutShort is what else is to be written of a run that somebody has ended, or
+// that was given up.
+func (w *walk) cutShort(ctx context.Context, tx bun.Tx, status journal.RunStatus, dead bool) error {
+	if status == journal.RunCancelled || dead {
+		if err := endSteps(ctx, tx, w.run.ID, w.Now()); err != nil {
+			return err
+		}
+	}
+	_, err := timer.Cancel(ctx, tx, cancelTimer, w.run.ID)
+	return err
 }
 
 // cause is who is behind what the run does.

@@ -77,17 +77,18 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 	if err := w.tell(ctx); err != nil {
 		return false, err
 	}
-	free := cap(w.slots) - len(w.slots)
-	if free == 0 {
+	if w.free() == 0 {
 		return false, nil // the worker that becomes free looks again
 	}
-	runs, err := w.claim(ctx, free)
+	runs, err := w.claim(ctx)
 	if err != nil {
 		return false, err
 	}
+	ahead := w.readAhead(ctx, runs)
 	for _, run := range runs {
 		w.slots <- struct{}{}
 		running, cancel, at := w.begin(ctx, run)
+		at.ahead = ahead[run.ID]
 		work := func() {
 			defer func() {
 				w.end(run)
@@ -104,6 +105,33 @@ func (w *worker) Step(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return len(runs) > 0, nil
+}
+
+// free is how many more runs may be executed. Nobody but Step makes it fewer.
+func (w *worker) free() int { return cap(w.slots) - len(w.slots) }
+
+// readAhead is what the walks of some runs ask for first, read at once. Where it
+// cannot be read each of them asks for itself.
+func (w *worker) readAhead(ctx context.Context, runs []journal.Run) map[string]*ahead {
+	ids, events := make([]string, len(runs)), make([]string, len(runs))
+	for i, run := range runs {
+		ids[i], events[i] = run.ID, run.EventID
+	}
+	steps, err := journal.StepsOf(ctx, w.DB.Read(), ids...)
+	if err != nil {
+		return nil
+	}
+	rows, err := journal.EventsByID(ctx, w.DB.Read(), events...)
+	if err != nil {
+		return nil
+	}
+	read := make(map[string]*ahead, len(runs))
+	for _, run := range runs {
+		if row, ok := rows[run.EventID]; ok {
+			read[run.ID] = &ahead{steps[run.ID], row}
+		}
+	}
+	return read
 }
 
 // tell ends the contexts of the runs that somebody asked to end, and tells those
@@ -145,7 +173,7 @@ func (w *worker) Next(ctx context.Context) (time.Time, error) {
 
 // claim takes runs that are ready, and those whose lease ran out; but not what
 // this node is at itself, however late it is with the renewal.
-func (w *worker) claim(ctx context.Context, limit int) ([]journal.Run, error) {
+func (w *worker) claim(ctx context.Context) ([]journal.Run, error) {
 	ready, err := w.claimable(ctx, w.DB.Read(), 1)
 	if err != nil || len(ready) == 0 {
 		return nil, err // looking costs no write
@@ -153,7 +181,7 @@ func (w *worker) claim(ctx context.Context, limit int) ([]journal.Run, error) {
 	var runs []journal.Run
 	err = w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		runs = nil
-		ids, err := w.claimable(ctx, tx, limit)
+		ids, err := w.claimable(ctx, tx, w.free()) // more of them may be since it waited for its turn
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -217,6 +245,9 @@ func (w *worker) renewOnce(ctx context.Context) error {
 		return nil
 	}
 	return w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := w.lockRuns(ctx, tx, ours); err != nil {
+			return err
+		}
 		_, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("lease_until = ?", db.At(w.Now().Add(w.Lease))).
 			Where("lease_node = ? AND lease_until IS NOT NULL AND id IN (?)", w.Node, bun.List(ours)).Exec(ctx)
 		return err

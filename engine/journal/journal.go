@@ -205,6 +205,22 @@ func EventByID(ctx context.Context, idb bun.IDB, id string) (Event, error) {
 	return e, passed(one(err, "event", id))
 }
 
+// EventsByID are events by their ids; those that are not there are left out.
+func EventsByID(ctx context.Context, idb bun.IDB, ids ...string) (map[string]Event, error) {
+	found := make(map[string]Event, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	var rows []Event
+	if err := idb.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		found[row.ID] = row
+	}
+	return found, nil
+}
+
 // RunByID finds a run.
 func RunByID(ctx context.Context, idb bun.IDB, id string) (Run, error) {
 	var r Run
@@ -224,6 +240,22 @@ func Steps(ctx context.Context, idb bun.IDB, run string) ([]Step, error) {
 	var steps []Step
 	err := idb.NewSelect().Model(&steps).Where("run_id = ?", run).Order("position").Scan(ctx)
 	return steps, err
+}
+
+// StepsOf are the steps of runs, each in the order in which they began.
+func StepsOf(ctx context.Context, idb bun.IDB, runs ...string) (map[string][]Step, error) {
+	found := make(map[string][]Step, len(runs))
+	if len(runs) == 0 {
+		return found, nil
+	}
+	var steps []Step
+	if err := idb.NewSelect().Model(&steps).Where("run_id IN (?)", bun.List(runs)).Order("run_id", "position").Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		found[s.RunID] = append(found[s.RunID], s)
+	}
+	return found, nil
 }
 
 // Filter narrows a list. Zero fields do not narrow; which of them apply

@@ -63,10 +63,13 @@ func SetWatches(ctx context.Context, tx bun.Tx, run string, watches []Watch) (ch
 	return added, err
 }
 
-// Deaf takes away all that a run waits for.
-func Deaf(ctx context.Context, tx bun.Tx, run string) error {
+// Deaf takes away all that runs wait for.
+func Deaf(ctx context.Context, tx bun.Tx, runs ...string) error {
+	if len(runs) == 0 {
+		return nil
+	}
 	for _, model := range []any{(*Listener)(nil), (*Mail)(nil), (*Watch)(nil)} {
-		if _, err := tx.NewDelete().Model(model).Where("run_id = ?", run).Exec(ctx); err != nil {
+		if _, err := tx.NewDelete().Model(model).Where("run_id IN (?)", bun.List(runs)).Exec(ctx); err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,8 @@ import (
 type Options struct {
 	// Works are the names of what to measure; nil: all of Works.
 	Works []string
-	// DB is the URL of an empty PostgreSQL database; with it, mutate and decide
-	// are measured there too. "": on SQLite alone.
+	// DB is the URL of an empty PostgreSQL database; with it, mutate, decide, run,
+	// wake and latency are measured there too. "": on SQLite alone.
 	DB string
 	// Dir is where files of SQLite are put while they are needed; "": a folder
 	// of the system for temporary files. What is measured is the disk under it.
@@ -34,6 +34,8 @@ type Options struct {
 	// Rules are how many rules the large set of match has, and load loads; zero:
 	// 10,000.
 	Rules int
+	// Waits are how many runs of wake wait for the same instant; zero: 10,000.
+	Waits int
 	// Satellites are how many there are in detect, of which every tenth goes
 	// silent; zero: 10,000.
 	Satellites int
@@ -81,7 +83,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"detect", detect}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}}
 
 // Works are the names of what can be measured.
 func Works() []string {
@@ -130,6 +132,9 @@ func (o Options) filled() (Options, error) {
 	}
 	if o.Rules == 0 {
 		o.Rules = 10_000
+	}
+	if o.Waits == 0 {
+		o.Waits = 10_000
 	}
 	if o.Satellites == 0 {
 		o.Satellites = 10_000

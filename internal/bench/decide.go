@@ -164,40 +164,8 @@ func (d *deciding) compare(ctx context.Context, r Result) (Result, error) {
 
 // tables are what is left of the events.
 func (d *deciding) tables() []*rawTable {
-	rules := []any{fmt.Sprintf("refused-%d", d.writers), fmt.Sprintf("counted-%d", d.writers)}
-	return []*rawTable{
-		{
-			like: "events", order: "seq", perEvent: 1, where: "name = ?", args: []any{fmt.Sprintf("custom.reading_%d", d.writers)},
-			columns: []string{"id", "name", "kind", "entity_id", "payload", "transition_seq", "actor", "run_id", "depth", "at", "about_seq"},
-			table: `
-CREATE TABLE raw (
-	seq %s, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, kind TEXT, entity_id TEXT, payload TEXT, transition_seq BIGINT,
-	actor TEXT NOT NULL, run_id TEXT, depth INTEGER NOT NULL, at BIGINT NOT NULL, about_seq BIGINT, UNIQUE (transition_seq, name)
-);
-CREATE INDEX raw_name ON raw (name, seq);
-CREATE INDEX raw_entity ON raw (kind, entity_id, seq);`,
-		},
-		{
-			like: "decisions", order: "seq", perEvent: 2, where: "rule IN (?, ?)", args: rules,
-			columns: []string{"rule", "version", "trigger_id", "event_id", "key", "outcome", "detail", "run_id", "at"},
-			table: `
-CREATE TABLE raw (
-	seq %s, rule TEXT NOT NULL, version TEXT NOT NULL, trigger_id TEXT NOT NULL, event_id TEXT NOT NULL, key TEXT NOT NULL,
-	outcome TEXT NOT NULL, detail TEXT NOT NULL, run_id TEXT, at BIGINT NOT NULL, UNIQUE (event_id, rule, trigger_id, outcome)
-);
-CREATE INDEX raw_rule ON raw (rule, seq);
-CREATE INDEX raw_outcome ON raw (outcome, seq);`,
-		},
-		{
-			like: "window_items", order: "at, event_id", perEvent: 1, where: "rule IN (?, ?)", args: rules,
-			columns: []string{"rule", "trigger_id", "key", "event_id", "part", "at"},
-			table: `
-CREATE TABLE raw (
-	rule TEXT NOT NULL, trigger_id TEXT NOT NULL, key TEXT NOT NULL, event_id TEXT NOT NULL, part INTEGER NOT NULL, at BIGINT NOT NULL,
-	PRIMARY KEY (rule, trigger_id, key, event_id, part)
-);
-CREATE INDEX raw_at ON raw (rule, trigger_id, key, at);
-CREATE INDEX raw_old ON raw (rule, trigger_id, at);`,
-		},
-	}
+	refused, counted := fmt.Sprintf("refused-%d", d.writers), fmt.Sprintf("counted-%d", d.writers)
+	events, decisions, items := rawEvents(fmt.Sprintf("reading_%d", d.writers)), rawDecisions(refused, counted), rawItems(counted)
+	events.perEvent, decisions.perEvent, items.perEvent = 1, 2, 1
+	return []*rawTable{events, decisions, items}
 }

@@ -21,31 +21,23 @@ const rawBatch = 256
 type rawTable struct {
 	like    string
 	columns []string
+	// reads are what is read for the columns; nil: the columns themselves.
+	reads []string
 	// table makes a table named raw; it says %s for how a number of its own is
 	// declared.
 	table string
 	where string // which rows; "": all
 	order string
 	args  []any // of where
+	// then are statements that each batch goes through once it is inserted; each
+	// says %s for the list of the values of the first column.
+	then []string
+	// untimed says that only those count, and not the inserting.
+	untimed bool
 	// perEvent is how many rows decide leaves for each event.
 	perEvent int
 
 	rows [][]any
-}
-
-// transitions are all transitions, but for their numbers.
-func transitions() *rawTable {
-	return &rawTable{
-		like: "transitions", order: "seq",
-		columns: []string{"kind", "entity_id", "version", "delta", "next", "actor", "run_id", "depth", "at"},
-		table: `
-CREATE TABLE raw (
-	seq %s, kind TEXT NOT NULL, entity_id TEXT NOT NULL, version BIGINT NOT NULL, delta TEXT NOT NULL, next TEXT,
-	actor TEXT NOT NULL, run_id TEXT, depth INTEGER NOT NULL, at BIGINT NOT NULL, UNIQUE (kind, entity_id, version)
-);
-CREATE INDEX raw_at ON raw (at);
-CREATE INDEX raw_run ON raw (run_id) WHERE run_id IS NOT NULL;`,
-	}
 }
 
 // insertRaw is the baseline: it inserts the rows that were recorded into tables
@@ -95,13 +87,20 @@ func (t *rawTable) insertAll(ctx context.Context, into *db.DB) (n int, took time
 	if err := execute(strings.ReplaceAll(t.table, "%s", identity)); err != nil {
 		return 0, 0, err
 	}
-	begin := time.Now()
 	for ; n+rawBatch <= len(t.rows); n += rawBatch {
-		if err := t.insert(ctx, into, t.rows[n:n+rawBatch]); err != nil {
+		rows := t.rows[n : n+rawBatch]
+		begin := time.Now()
+		if err := t.insert(ctx, into, rows); err != nil {
 			return 0, 0, err
 		}
+		if t.untimed {
+			begin = time.Now()
+		}
+		if err := t.goOn(ctx, into, rows); err != nil {
+			return 0, 0, err
+		}
+		took += time.Since(begin)
 	}
-	took = time.Since(begin)
 	return n, took, execute("DROP TABLE raw")
 }
 
@@ -110,7 +109,24 @@ func (t *rawTable) insert(ctx context.Context, into *db.DB, rows [][]any) error 
 	for _, row := range rows {
 		args = append(args, row...)
 	}
-	statement := insertStatement(t.columns, len(rows), into.Postgres())
+	return executeRaw(ctx, into, insertStatement(t.columns, len(rows), into.Postgres()), args)
+}
+
+// goOn takes rows that were inserted through what follows.
+func (t *rawTable) goOn(ctx context.Context, into *db.DB, rows [][]any) error {
+	keys, list := make([]any, len(rows)), make([]string, len(rows))
+	for i, row := range rows {
+		keys[i], list[i] = row[0], placeholder(i, into.Postgres())
+	}
+	for _, statement := range t.then {
+		if err := executeRaw(ctx, into, strings.ReplaceAll(statement, "%s", strings.Join(list, ", ")), keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func executeRaw(ctx context.Context, into *db.DB, statement string, args []any) error {
 	return into.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		prepared, err := tx.Tx.PrepareContext(ctx, statement) // below bun, which would write the arguments into the text
 		if err != nil {
@@ -134,19 +150,26 @@ func insertStatement(columns []string, rows int, numbered bool) string {
 		default:
 			text.WriteString("), (")
 		}
-		if numbered {
-			fmt.Fprintf(&text, "$%d", n+1)
-		} else {
-			text.WriteString("?")
-		}
+		text.WriteString(placeholder(n, numbered))
 	}
 	text.WriteString(")")
 	return text.String()
 }
 
+func placeholder(n int, numbered bool) string {
+	if numbered {
+		return fmt.Sprintf("$%d", n+1)
+	}
+	return "?"
+}
+
 // read reads the rows.
 func (t *rawTable) read(ctx context.Context, from *db.DB) (err error) {
-	query := "SELECT " + strings.Join(t.columns, ", ") + " FROM " + t.like
+	reads := t.reads
+	if reads == nil {
+		reads = t.columns
+	}
+	query := "SELECT " + strings.Join(reads, ", ") + " FROM " + t.like
 	if t.where != "" {
 		query += " WHERE " + t.where
 	}
