@@ -4,14 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/flightrules/flightrules/engine/journal"
 )
-
-const second = time.Second
 
 // acting is a file with a rule of these actions, on custom.x.
 func acting(actions string) string {

@@ -212,7 +212,7 @@ func (w *worker) claimable(ctx context.Context, idb bun.IDB, limit int) ([]strin
 		ids = append(ids, some...)
 		return err
 	}
-	expired, args := "lease_until < ?", []any{db.At(w.Now())}
+	expired, args := "lease_until <= ?", []any{db.At(w.Now())}
 	if ours := w.ours(); len(ours) > 0 {
 		expired, args = expired+" AND NOT (lease_node = ? AND id IN (?))", append(args, w.Node, bun.List(ours))
 	}
@@ -287,16 +287,14 @@ func (e *Engine) wake(ctx context.Context, due []timer.Timer) error {
 		for i, t := range due {
 			ids[i] = t.Key
 		}
+		if err := e.lockRuns(ctx, tx, ids); err != nil {
+			return err
+		}
 		if _, err := tx.NewUpdate().Model((*journal.Run)(nil)).Set("ready = ?", true).
 			Where("id IN (?) AND status = ?", bun.List(ids), journal.RunWaiting).Exec(ctx); err != nil {
 			return err
 		}
-		for _, t := range due {
-			if _, err := timer.Take(ctx, tx, t); err != nil {
-				return err
-			}
-		}
 		db.HintAfter(ctx, journal.Topic)
-		return nil
+		return timer.TakeAll(ctx, tx, e.Now(), due)
 	})
 }

@@ -77,6 +77,20 @@ func Take(ctx context.Context, tx bun.IDB, t Timer) (bool, error) {
 	return n == 1, err
 }
 
+// TakeAll is Take for timers that were found due by now, where it does not
+// matter which of them were there still.
+func TakeAll(ctx context.Context, tx bun.IDB, now time.Time, timers []Timer) error {
+	if len(timers) == 0 {
+		return nil
+	}
+	ids := make([]int64, len(timers))
+	for i, t := range timers {
+		ids[i] = t.ID
+	}
+	_, err := tx.NewDelete().Model((*Timer)(nil)).Where("id IN (?) AND due_at <= ?", bun.List(ids), db.At(now)).Exec(ctx)
+	return err
+}
+
 // Get finds a timer by its name; false when there is none.
 func Get(ctx context.Context, idb bun.IDB, kind, key string) (Timer, bool, error) {
 	var t Timer
