@@ -15,7 +15,7 @@ endif
 # All packages share one throw-away PostgreSQL.
 TEST := $(GO) run ./internal/dbtest/withpostgres $(GO) test $(RACE) -shuffle=on -timeout=30m
 
-.PHONY: help build test fmt fmt-check vet lint generate generate-check bench fuzz soak demo
+.PHONY: help build test fmt fmt-check vet lint generate generate-check bench fuzz soak thorough demo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -53,6 +53,10 @@ fuzz: ## fuzz every target for FUZZTIME (1m)
 
 soak: ## run all tests COUNT (20) times over, in a new order each time
 	@i=1; while [ $$i -le $(COUNT) ]; do echo "== round $$i of $(COUNT)"; $(TEST) ./... || exit 1; i=$$((i+1)); done
+
+thorough: ## crash the engine at every moment of a run, and draw its properties 200 times
+	$(TEST) ./engine -run 'TestACrashAnywhere' -moments
+	$(TEST) ./engine -run 'TestEveryMatch|TestPruning|TestNoRunIsEverStuck' -rapid.checks=200
 
 demo: ## the main job on one screen
 	$(GO) run ./cmd/flightrules demo

@@ -62,7 +62,7 @@ func (b *batch) missing(ctx context.Context, tx bun.Tx, a awaited) error {
 	since := time.UnixMicro(a.At).UTC()
 	payload.Since = &since
 	e := triggers.Event{
-		ID: newID(), Name: triggers.Absence, At: a.due, Kind: triggers.RuleKind, EntityID: r.ID,
+		ID: b.NewID(), Name: triggers.Absence, At: a.due, Kind: triggers.RuleKind, EntityID: r.ID,
 		Payload: db.ToJSON(payload), Cause: entities.Cause{Actor: entities.System},
 	}
 	if t.Absent.By == nil && !t.Absent.Start && a.Kind != "" {

@@ -30,6 +30,9 @@ func (f *frame) act(ctx context.Context, do rules.Act, record *journal.Step) (an
 	if err != nil {
 		return nil, own(err)
 	}
+	if f.limit.over(f.Now()) {
+		return nil, &timedOut{of: f.limit.of} // while it was at work
+	}
 	begun := f.begun(record)
 	if broken := begun - record.Failures; broken > f.MaxRecoveries {
 		return nil, &givenUp{broken, record.Path}

@@ -273,7 +273,10 @@ func (f *frame) together(ctx context.Context, do rules.Fork) []outcome {
 			idle[i] = waiting(i) != nil
 		case <-due.C:
 			for i := range do.Branches {
-				if s := waiting(i); idle[i] && !s.until.IsZero() && !f.Now().Before(s.until) {
+				if !idle[i] {
+					continue // it is at work, and what it will come to is its own
+				}
+				if s := waiting(i); !s.until.IsZero() && !f.Now().Before(s.until) {
 					idle[i] = false
 					start(i)
 				}

@@ -97,7 +97,7 @@ func TestACrashAnywhereChangesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		url   func(testing.TB) string
 		every int // how many of the moments
-	}{"sqlite": {dbtest.SQLite, 23}, "postgres": {dbtest.Postgres, 163}} {
+	}{"sqlite": {dbtest.SQLite, 61}, "postgres": {dbtest.Postgres, 211}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			looks := 0

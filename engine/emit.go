@@ -48,7 +48,7 @@ func (e *Engine) emitTx(ctx context.Context, tx bun.Tx, event Emitted, cause ent
 
 func (e *Engine) emission(event Emitted, cause entities.Cause) *emission {
 	if event.ID == "" {
-		event.ID = newID()
+		event.ID = e.NewID()
 	}
 	if event.Payload == nil {
 		event.Payload = emptyObject

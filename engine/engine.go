@@ -31,8 +31,7 @@ import (
 	"github.com/flightrules/flightrules/triggers"
 )
 
-// Options are what an engine is made of. All but Lease, Workers, Inline and
-// Metrics are wanted.
+// Options are what an engine is made of. Those from Lease on have defaults.
 type Options struct {
 	DB       *db.DB
 	Entities *entities.Registry
@@ -57,6 +56,9 @@ type Options struct {
 	MaxRecoveries int
 	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
 	Secret func(name string) (string, error)
+	// NewID makes the ids of events and runs, which must sort by when they were
+	// made; nil: UUIDs of version 7.
+	NewID func() string
 }
 
 // Engine routes, decides and executes. Make it with New, give it rules with
@@ -92,6 +94,9 @@ func New(o Options) *Engine {
 	}
 	if o.Secret == nil {
 		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
+	}
+	if o.NewID == nil {
+		o.NewID = newID
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)

@@ -165,7 +165,10 @@ func (f *frame) perform(ctx context.Context, step *rules.Step, record journal.St
 			if f.Now().Before(record.DueAt.Time) {
 				return f.sleep(record.DueAt.Time)
 			}
-			record.Status, record.Error, record.DueAt, record.AttemptAt = journal.StepRunning, "", db.Time{}, db.At(f.Now())
+			if !atWork(record) {
+				record.AttemptAt = db.At(f.Now())
+			}
+			record.Status, record.Error, record.DueAt = journal.StepRunning, "", db.Time{}
 			if step.Inside() != nil {
 				record.Output = nil // a block begins anew
 				before.restore(f)
@@ -214,16 +217,20 @@ func between(record journal.Step) bool {
 // attempt does a step once.
 func (f *frame) attempt(ctx context.Context, step *rules.Step, record *journal.Step) (any, error) {
 	inner := *f
-	if step.Timeout > 0 {
-		if at := record.AttemptAt.Add(step.Timeout); inner.limit.at.IsZero() || at.Before(inner.limit.at) {
-			inner.limit = limit{at, placeOf(*record)}
-		}
-	}
+	inner.limit = f.limitOf(step, *record)
 	record.Attempt = record.Failures + 1
 	inner.iteration = inside(f.iteration, step, *record)
 	output, err := inner.do(ctx, step, record)
 	f.taken = inner.taken
 	return output, err
+}
+
+// limitOf is the end of the time that an attempt of a step has.
+func (f *frame) limitOf(step *rules.Step, record journal.Step) limit {
+	if at := record.AttemptAt.Add(step.Timeout); step.Timeout > 0 && (f.limit.at.IsZero() || at.Before(f.limit.at)) {
+		return limit{at, placeOf(record)}
+	}
+	return f.limit
 }
 
 // inside is the iteration of what stands below a step: a block that may be
@@ -257,11 +264,17 @@ func (f *frame) conclude(ctx context.Context, step *rules.Step, record *journal.
 		return nil // it was recorded with what it did
 	}
 	var later *action.Later
-	if errors.As(err, &later) {
-		record.Attempt-- // it has not begun
-		record.Status, record.Error, record.DueAt = journal.StepWaiting, f.mask().Text(later.Error()), db.At(f.Now().Add(later.After))
-		f.keep(*record)
-	} else {
+	var pending *action.Pending
+	switch {
+	case errors.As(err, &later):
+		f.askAgain(record, later, later.After)
+	case errors.As(err, &pending):
+		after := pending.After
+		if end := f.limitOf(step, *record).at; !end.IsZero() {
+			after = min(after, end.Sub(f.Now()))
+		}
+		f.askAgain(record, pending, after)
+	default:
 		f.settle(step, record, output, err, true)
 	}
 	if _, acts := step.Do.(rules.Act); !acts {
@@ -274,6 +287,16 @@ func (f *frame) conclude(ctx context.Context, step *rules.Step, record *journal.
 	}
 	return f.commit(ctx, nil)
 }
+
+// askAgain has a step wait until it is to be asked again, as the same attempt.
+func (f *frame) askAgain(record *journal.Step, why error, after time.Duration) {
+	record.Attempt--
+	record.Status, record.Error, record.DueAt = journal.StepWaiting, f.mask().Text(why.Error()), db.At(f.Now().Add(after))
+	f.keep(*record)
+}
+
+// atWork says whether a step that waits has begun.
+func atWork(record journal.Step) bool { return record.Error == (&action.Pending{}).Error() }
 
 // settle keeps how a step ended or, with again, that it is to be tried again.
 func (f *frame) settle(step *rules.Step, record *journal.Step, output any, err error, again bool) {

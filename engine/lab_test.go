@@ -68,6 +68,7 @@ type world struct {
 	looked func()               // see enginetest.Options
 	fails  map[string]int       // how often the ringing of a text is yet to fail
 	busy   int                  // how often the bell is yet to be in use
+	slow   map[string]time.Time // until when the ringing of a text is at work
 }
 
 // labPlugin brings the kind, its events and the action.
@@ -135,6 +136,10 @@ func (p *labPlugin) ring(ctx context.Context, call action.Call, c ring) (rung, e
 		p.world.mu.Unlock()
 		return rung{}, &action.Later{After: 5 * time.Second, Reason: "the bell is in use"}
 	}
+	if end := p.world.slow[c.Text]; now.Before(end) {
+		p.world.mu.Unlock()
+		return rung{}, &action.Pending{After: end.Sub(now)}
+	}
 	if now.Before(p.world.until[c.Text]) {
 		c.Fail = "not yet"
 	}
@@ -189,7 +194,7 @@ func each(t *testing.T, rules string, fn func(t *testing.T, l *lab)) {
 
 func newLab(t *testing.T, url, rules string) *lab {
 	t.Helper()
-	l := &lab{t: t, world: &world{fails: map[string]int{}, until: map[string]time.Time{}}}
+	l := &lab{t: t, world: &world{fails: map[string]int{}, until: map[string]time.Time{}, slow: map[string]time.Time{}}}
 	secret := func(name string) (string, error) {
 		if name != "TOKEN" {
 			return "", fmt.Errorf("there is no secret %s", name)

@@ -83,7 +83,7 @@ func (b *batch) await(m match, env map[string]any, lane string, outcome journal.
 
 func (b *batch) newRun(m match, env map[string]any, lane string) *journal.Run {
 	run := &journal.Run{
-		ID: newID(), Rule: m.rule.ID, Version: m.rule.Version, Trigger: m.trigger.ID, EventID: m.event.ID, Key: m.key(),
+		ID: b.NewID(), Rule: m.rule.ID, Version: m.rule.Version, Trigger: m.trigger.ID, EventID: m.event.ID, Key: m.key(),
 		Lane: lane, Status: journal.RunQueued, Depth: m.event.Cause.Depth + 1, Attempt: 1, CreatedAt: b.at(),
 	}
 	if m.rule.Variables != nil {

@@ -112,7 +112,7 @@ func (b *batch) tripped(ctx context.Context, tx bun.Tx, m match) (stop bool, err
 	b.states[m.rule.ID] = state
 	b.Log.Error("a rule was paused", "rule", m.rule.ID, "reason", reason)
 	b.announce(triggers.Event{
-		ID: newID(), Name: triggers.RuleTripped, At: b.now, Kind: triggers.RuleKind, EntityID: m.rule.ID,
+		ID: b.NewID(), Name: triggers.RuleTripped, At: b.now, Kind: triggers.RuleKind, EntityID: m.rule.ID,
 		Payload: db.ToJSON(triggers.TrippedPayload{Rule: m.rule.ID, Key: m.key(), Reason: reason}),
 		Cause:   entities.Cause{Actor: entities.System, Depth: m.event.Cause.Depth + 1},
 	})

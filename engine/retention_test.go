@@ -185,9 +185,9 @@ func TestWhatWaitsForLongLosesNothing(t *testing.T) {
 	for i, rule := range pendingRules {
 		text := fmt.Sprintf("  - id: r%d\n    "+rule+"\n", i, 10*24*3600, 30*24*3600)
 		all += text
-		t.Run(fmt.Sprint(i), func(t *testing.T) { waitForLong(t, dbtest.SQLite(t), "rules:\n"+text) })
+		t.Run(fmt.Sprint(i), func(t *testing.T) { t.Parallel(); waitForLong(t, dbtest.SQLite(t), "rules:\n"+text) })
 	}
-	t.Run("postgres", func(t *testing.T) { waitForLong(t, dbtest.Postgres(t), "rules:\n"+all) })
+	t.Run("postgres", func(t *testing.T) { t.Parallel(); waitForLong(t, dbtest.Postgres(t), "rules:\n"+all) })
 }
 
 func waitForLong(t *testing.T, url, text string) {
@@ -231,7 +231,7 @@ func waitForLong(t *testing.T, url, text string) {
 func TestPruningChangesNothing(t *testing.T) {
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		defer func() { _ = flag.Set("rapid.checks", checks.DefValue) }()
-		if err := flag.Set("rapid.checks", "10"); err != nil {
+		if err := flag.Set("rapid.checks", "5"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -245,7 +245,7 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 	t := c.Transition
 	for _, d := range c.means {
 		e := triggers.Event{
-			ID: newID(), Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
+			ID: b.NewID(), Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
 		}
 		if d.Name == triggers.DeriverFailed {
 			b.Log.Error("a deriver failed", "kind", t.Kind, "entity", t.ID, "transition", t.Seq, "failure", string(d.Payload))
@@ -264,7 +264,7 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 		return nil
 	}
 	return b.event(ctx, tx, triggers.Event{
-		ID: newID(), Name: name, At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
+		ID: b.NewID(), Name: name, At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
 	})
 }
 
@@ -279,12 +279,12 @@ func (b *batch) failed(seq int64, cause error) {
 		return
 	}
 	b.events = append(b.events, journal.Event{
-		ID: newID(), Name: routingFailed, Payload: db.ToJSON(map[string]any{"transition_seq": seq, "error": cause.Error()}),
+		ID: b.NewID(), Name: routingFailed, Payload: db.ToJSON(map[string]any{"transition_seq": seq, "error": cause.Error()}),
 		TransitionSeq: seq, Actor: entities.System, At: b.at(),
 	})
 }
 
-// newID is a new id that sorts by time.
+// newID is what NewID gives where nobody says otherwise.
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 func eventsByID(ctx context.Context, idb bun.IDB, ids []string) (map[string]triggers.Event, error) {

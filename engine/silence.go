@@ -105,7 +105,7 @@ func (b *batch) silenceOver(ctx context.Context, tx bun.Tx, id string, at time.T
 	}
 	b.silences = nil
 	b.announce(triggers.Event{
-		ID: newID(), Name: triggers.SilenceEnded, At: at, Cause: entities.Cause{Actor: entities.System},
+		ID: b.NewID(), Name: triggers.SilenceEnded, At: at, Cause: entities.Cause{Actor: entities.System},
 		Payload: db.ToJSON(triggers.SilencePayload{Silence: s.ID, Reason: s.Reason}),
 	})
 	var rows []journal.SilencedMatch
@@ -154,7 +154,7 @@ func (b *batch) again(ctx context.Context, tx bun.Tx, s journal.Silence, row jou
 // found is the match of an entity as a change has left it, looked at later.
 func (b *batch) found(r *rules.Rule, t *rules.Trigger, change entities.Transition, at time.Time) (match, error) {
 	e := triggers.Event{
-		ID: newID(), Name: triggers.ChangedEvent(change.Kind), At: at, Kind: change.Kind, EntityID: change.ID,
+		ID: b.NewID(), Name: triggers.ChangedEvent(change.Kind), At: at, Kind: change.Kind, EntityID: change.ID,
 		Payload: emptyObject, Cause: entities.Cause{Actor: entities.System}, Change: &change, About: true,
 	}
 	value, err := b.Events.Value(e)
@@ -193,7 +193,7 @@ func (e *Engine) silenceTx(ctx context.Context, tx bun.Tx, spec SilenceSpec) (jo
 		row.StartsAt = db.At(now)
 	}
 	if row.ID == "" {
-		row.ID = newID()
+		row.ID = e.NewID()
 	}
 	switch {
 	case !row.EndsAt.After(row.StartsAt.Time):

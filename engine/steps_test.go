@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -356,6 +357,56 @@ rules:
 		if steps[0].Attempt != 1 || steps[0].Failures != 0 {
 			t.Errorf("attempt %d, failures %d", steps[0].Attempt, steps[0].Failures)
 		}
+	})
+}
+
+func TestActionsThatTakeTime(t *testing.T) {
+	timeline(t, "one is asked again as the same attempt", acting(`
+      - lab.ring: {text: a}
+        retry: {attempts: 2, backoff: 5s}
+      - lab.ring: {text: b}
+`), func(t *testing.T, l *lab) {
+		l.world.slow["a"] = l.Time().Add(90 * time.Second)
+		l.post("custom.x", nil)
+		l.wantTrace("actions[0] waiting still at work")
+		l.sec(89)
+		l.wantTrace("actions[0] waiting still at work")
+		l.sec(90)
+		l.wantTexts("a", "a", "b")
+		l.wantRuns("r", succeeded)
+		if one := l.Steps(l.lastRun().ID)[0]; one.Attempt != 1 || one.Failures != 0 {
+			t.Errorf("attempt %d, failures %d", one.Attempt, one.Failures)
+		}
+		if l.world.keys[0] != l.world.keys[1] {
+			t.Errorf("it was asked again with the key %s, and before with %s", l.world.keys[1], l.world.keys[0])
+		}
+	})
+	timeline(t, "the timeout counts on, for each attempt", acting(`
+      - lab.ring: {text: a}
+        timeout: 10s
+        retry: {attempts: 2, backoff: 5s}
+`), func(t *testing.T, l *lab) {
+		l.world.slow["a"] = l.Time().Add(time.Hour)
+		l.post("custom.x", nil)
+		l.sec(10)
+		l.wantTrace("actions[0] waiting timed out after 10s")
+		l.sec(24)
+		l.wantTrace("actions[0] waiting still at work")
+		l.sec(25)
+		l.wantTrace("actions[0] failed timed out after 10s")
+		l.wantRuns("r", failed)
+	})
+	timeline(t, "one can be cancelled", acting(`
+      - lab.ring: {text: a}
+`), func(t *testing.T, l *lab) {
+		l.world.slow["a"] = l.Time().Add(time.Hour)
+		l.post("custom.x", nil)
+		if _, err := l.Engine.Engine.CancelRun(t.Context(), l.lastRun().ID, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		l.sec(2 * 3600)
+		l.wantRuns("r", journal.RunCancelled)
+		l.wantTexts("a")
 	})
 }
 

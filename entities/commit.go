@@ -23,6 +23,7 @@ type op struct {
 	id        string
 	apply     func(ctx context.Context, tx bun.Tx, prev db.JSON) (next any, err error) // prev: nil where it does not exist
 	remove    bool
+	given     bool // its state is given: the plugin is not asked for it
 	expired   bool // the engine's own change of an entity that became stale
 	ifVersion *int64
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -101,7 +102,22 @@ func (r *Registry) states(ctx context.Context, idb bun.IDB, k *kind, ids []strin
 		return nil, nil
 	}
 	if k.read != nil {
-		return k.read(ctx, idb, r.now(), ids)
+		given, others := r.partGiven(k, ids)
+		states, err := r.recorded(ctx, idb, k, given)
+		if err != nil || len(others) == 0 {
+			return states, err
+		}
+		read, err := k.read(ctx, idb, r.now(), others)
+		maps.Copy(read, states)
+		return read, err
+	}
+	return r.recorded(ctx, idb, k, ids)
+}
+
+// recorded are the states as they are recorded, each an S of the kind.
+func (r *Registry) recorded(ctx context.Context, idb bun.IDB, k *kind, ids []string) (map[string]any, error) {
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	var rows []entityRow
 	if err := idb.NewSelect().Model(&rows).Where("kind = ? AND id IN (?) AND state IS NOT NULL", k.name, bun.List(ids)).Scan(ctx); err != nil {

@@ -62,6 +62,7 @@ type Registry struct {
 	mu          sync.RWMutex
 	kinds       map[string]*kind
 	nonReactive map[string]NonReactive
+	given       map[key]bool
 }
 
 // NewRegistry makes an empty registry on a migrated database. now is the

@@ -66,10 +66,11 @@ func (r *Registry) untyped(ctx context.Context, kindName, id string, opts []Opti
 	if err != nil {
 		return nil, err
 	}
-	if k.read != nil {
+	o := newOp(ctx, k, id, opts)
+	if o.given = r.isGiven(k, id); k.read != nil && !o.given {
 		return nil, fmt.Errorf("%w: %q", ErrNotKept, kindName)
 	}
-	return newOp(ctx, k, id, opts), nil
+	return o, nil
 }
 
 func (o *op) put(change func(prev View) (map[string]any, error)) {

@@ -208,3 +208,36 @@ func TestUntypedWrites(t *testing.T) {
 		})
 	})
 }
+
+func TestGive(t *testing.T) {
+	d, r := heaters(t, dbtest.SQLite(t))
+	put := func(id string, on bool) error {
+		_, err := r.Put(t.Context(), "meter", id, func(entities.View) (map[string]any, error) { return map[string]any{"on": on}, nil })
+		return err
+	}
+	if err := put("a", true); !errors.Is(err, entities.ErrNotKept) {
+		t.Errorf("before it was given: %v", err)
+	}
+	if err := r.Give("meter", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("a", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("b", true); !errors.Is(err, entities.ErrNotKept) {
+		t.Errorf("another one, which is the plugin's: %v", err)
+	}
+	state, err := r.State(t.Context(), d.Read(), "meter", "a")
+	if err != nil || state["on"] != true {
+		t.Errorf("the state is %v, %v", state, err)
+	}
+	if list, err := r.List(t.Context(), d.Read(), "meter", "", 10); err != nil || len(list) != 1 {
+		t.Errorf("there are %v, %v", list, err)
+	}
+	if err := r.Delete(t.Context(), "meter", "a"); err != nil {
+		t.Error(err)
+	}
+	if err := r.Give("moon", "a"); !errors.Is(err, entities.ErrUnknownKind) {
+		t.Errorf("of an unknown kind: %v", err)
+	}
+}

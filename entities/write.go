@@ -203,7 +203,7 @@ func chunkByKind(sorted []*op) func(yield func([]*op) bool) {
 func readBack(ctx context.Context, tx bun.Tx, at time.Time, ops []*op) error {
 	byKind := map[*kind][]*op{}
 	for _, o := range ops {
-		if o.kind.read != nil && !o.remove {
+		if o.kind.read != nil && !o.remove && !o.given {
 			byKind[o.kind] = append(byKind[o.kind], o)
 		}
 	}
@@ -342,7 +342,7 @@ func (o *op) next(at time.Time) (t *timer.Timer, wanted bool) {
 		return &stale, true
 	case o.kind.deadline == nil:
 		return nil, false
-	case gone:
+	case gone, o.given:
 		return nil, true
 	}
 	due := o.kind.deadline(o.state)

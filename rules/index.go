@@ -124,6 +124,20 @@ func NewSet(list []*Rule) *Set {
 	return s
 }
 
+// Only is the set with those of its rules alone that keep says; all else is
+// shared.
+func (s *Set) Only(keep func(*Rule) bool) *Set {
+	var list []*Rule
+	for _, r := range s.Rules {
+		if keep(r) {
+			list = append(list, r)
+		}
+	}
+	some := NewSet(list)
+	some.Silences, some.Retention, some.Declarations = s.Silences, s.Retention, s.Declarations
+	return some
+}
+
 func (s *Set) add(c Candidate, l listen) {
 	name := l.trigger.Event()
 	b := s.index[name]

@@ -80,6 +80,16 @@ type Later struct {
 // Error gives the reason.
 func (l *Later) Error() string { return "not now: " + l.Reason }
 
+// Pending is the error of an action that has begun and not ended: the run is
+// suspended, and the action is called again after that time, with the same
+// idempotency key and as the same attempt. The step's timeout counts on.
+type Pending struct {
+	After time.Duration
+}
+
+// Error says that it is at work.
+func (*Pending) Error() string { return "still at work" }
+
 // Action is a registered action without its types.
 type Action struct {
 	Name   string
@@ -144,6 +154,16 @@ func Register[C, O any](s *Set, spec Spec[C, O]) error {
 	}
 	s.actions[spec.Name] = a
 	return nil
+}
+
+// Wrap puts what fn makes of each registered action in its place: for
+// simulations, where nothing outside may happen.
+func (s *Set) Wrap(fn func(Action) Action) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, a := range s.actions {
+		s.actions[name] = fn(a)
+	}
 }
 
 // as takes a value through its JSON form to a T.

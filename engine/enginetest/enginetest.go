@@ -6,6 +6,7 @@ package enginetest
 import (
 	"context"
 	"encoding/json"
+	"io/fs"
 	"log/slog"
 	"testing"
 	"testing/fstest"
@@ -13,10 +14,9 @@ import (
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/journal"
-	"github.com/flightrules/flightrules/internal/app"
-	"github.com/flightrules/flightrules/internal/clock"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
+	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/plugins"
 )
 
@@ -43,11 +43,9 @@ type Options struct {
 
 // Engine is an engine under test.
 type Engine struct {
-	*app.Core
+	*sim.Sim
 
-	t       testing.TB
-	options Options
-	clock   *clock.Manual
+	t testing.TB
 }
 
 // Start brings an engine up at Epoch; it is closed at the end of the test.
@@ -56,39 +54,26 @@ func Start(t testing.TB, o Options) *Engine {
 	if o.URL == "" {
 		o.URL = dbtest.SQLite(t)
 	}
-	if o.Plugins == nil {
-		o.Plugins = func() []plugins.Plugin { return nil }
-	}
-	e := &Engine{t: t, options: o, clock: clock.At(Epoch)}
-	e.open()
-	t.Cleanup(e.close)
-	return e
-}
-
-func (e *Engine) open() {
-	e.t.Helper()
-	core, err := app.Open(context.Background(), app.Config{
-		DB: e.options.URL, NoSync: true, Node: "test", Plugins: e.options.Plugins(), Now: e.now, Inline: true, Log: e.options.Log, Secret: e.options.Secret,
-		Files: fstest.MapFS{"rules.yaml": {Data: []byte(e.options.Rules)}},
+	s, err := sim.Open(context.Background(), sim.Options{
+		DB: o.URL, Start: Epoch, Files: file(o.Rules), Plugins: o.Plugins, Secret: o.Secret, Looked: o.Looked, Log: o.Log,
 	})
+	return started(t, s, err)
+}
+
+func started(t testing.TB, s *sim.Sim, err error) *Engine {
+	t.Helper()
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
-	e.Core = core
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Engine{Sim: s, t: t}
 }
 
-func (e *Engine) now() time.Time {
-	if e.options.Looked != nil {
-		e.options.Looked()
-	}
-	return e.clock.Now()
-}
-
-func (e *Engine) close() {
-	if err := e.Core.Close(context.Background()); err != nil {
-		e.t.Error(err)
-	}
-}
+func file(text string) fs.FS { return fstest.MapFS{"rules.yaml": {Data: []byte(text)}} }
 
 // Restart stops the engine and starts it again on the same database, at the
 // same time. Nothing that matters is in memory.
@@ -101,21 +86,15 @@ func (e *Engine) Restart() {
 // Reopen is Restart without doing what can be done.
 func (e *Engine) Reopen() {
 	e.t.Helper()
-	e.close()
-	e.open()
+	e.must(e.Sim.Restart(context.Background()))
 }
-
-// Time is what the clock says, without the engine having looked.
-func (e *Engine) Time() time.Time { return e.clock.Now() }
 
 // Peer starts another node on the same database, with the same clock. The
 // database must be PostgreSQL.
 func (e *Engine) Peer() *Engine {
 	e.t.Helper()
-	peer := &Engine{t: e.t, options: e.options, clock: e.clock}
-	peer.open()
-	e.t.Cleanup(peer.close)
-	return peer
+	peer, err := e.Sim.Peer(context.Background())
+	return started(e.t, peer, err)
 }
 
 // Reload swaps the text of the file of rules.
@@ -127,14 +106,9 @@ func (e *Engine) Reload(rules string) {
 // TryReload is Reload for a file that may be refused; nothing changes then.
 func (e *Engine) TryReload(rules string) error {
 	e.t.Helper()
-	set, err := e.Compiler.Load(fstest.MapFS{"rules.yaml": {Data: []byte(rules)}}, "")
-	if err != nil {
+	if err := e.Sim.Reload(e.t.Context(), file(rules)); err != nil {
 		return err
 	}
-	if err := e.Apply(e.t.Context(), set); err != nil {
-		return err
-	}
-	e.options.Rules = rules
 	e.Settle()
 	return nil
 }
@@ -142,44 +116,18 @@ func (e *Engine) TryReload(rules string) error {
 // Settle does all that can be done at the present time.
 func (e *Engine) Settle() {
 	e.t.Helper()
-	for idle := false; !idle; {
-		idle = true
-		for _, stepper := range e.Engine.Steppers() {
-			more, err := stepper.Step(e.t.Context())
-			e.must(err)
-			idle = idle && !more
-		}
-	}
+	e.must(e.Sim.Settle(e.t.Context()))
 }
 
 // Advance moves the clock, stopping wherever something falls due.
 func (e *Engine) Advance(d time.Duration) {
 	e.t.Helper()
-	e.Settle()
-	end := e.clock.Now().Add(d)
-	for {
-		next := end
-		for _, stepper := range e.Engine.Steppers() {
-			due, err := stepper.Next(e.t.Context())
-			e.must(err)
-			if !due.IsZero() && due.Before(next) {
-				next = due
-			}
-		}
-		if next.Before(e.clock.Now()) {
-			next = e.clock.Now()
-		}
-		e.clock.Set(next)
-		e.Settle()
-		if next.Equal(end) {
-			return
-		}
-	}
+	e.must(e.AdvanceTo(e.t.Context(), e.Time().Add(d)))
 }
 
 // Jump moves the clock at once, as when the engine was down meanwhile: what
 // falls due on the way happens late, at the next Settle.
-func (e *Engine) Jump(d time.Duration) { e.clock.Add(d) }
+func (e *Engine) Jump(d time.Duration) { e.Sim.Jump(e.Time().Add(d)) }
 
 // Emit makes an event with a payload that is JSON, and settles.
 func (e *Engine) Emit(name string, payload any) string {

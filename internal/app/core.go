@@ -36,6 +36,9 @@ type Config struct {
 	Files   fs.FS  // the rules, where they are not in Dir
 	Node    string // prefix of the node's name; default: the host's name
 	Plugins []plugins.Plugin
+	// Set is put in force instead of what the files say: one that was loaded by
+	// an engine with the same plugins.
+	Set *rules.Set
 
 	Now func() time.Time // default: the wall clock
 	// Secret is what ${{ secrets.NAME }} stands for; default: the environment's
@@ -44,6 +47,10 @@ type Config struct {
 	Log    *slog.Logger  // default: discard
 	Lease  time.Duration // see engine.Options
 	Inline bool          // see engine.Options
+	NewID  func() string // see engine.Options
+	// Act is put in the place of every action of the plugins, where nothing
+	// outside may happen; see action.Set.Wrap.
+	Act func(action.Action) action.Action
 
 	Metrics *prometheus.Registry // may be nil
 }
@@ -144,7 +151,7 @@ func (c *Core) wire() error {
 	c.Engine = engine.New(engine.Options{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
-		Secret: c.config.Secret,
+		Secret: c.config.Secret, NewID: c.config.NewID,
 	})
 	if in != nil {
 		c.Engine.Measure(in)
@@ -169,6 +176,9 @@ func (c *Core) wire() error {
 	}, c.config.Plugins...)
 	if err != nil {
 		return err
+	}
+	if c.config.Act != nil {
+		c.Actions.Wrap(c.config.Act)
 	}
 	c.extend()
 	return nil

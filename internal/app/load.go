@@ -47,6 +47,9 @@ func (c *Core) Load(ctx context.Context) error {
 }
 
 func (c *Core) load(ctx context.Context) error {
+	if c.config.Set != nil {
+		return c.Apply(ctx, c.config.Set)
+	}
 	files := c.config.Files
 	if files == nil {
 		if c.config.Dir == "" {

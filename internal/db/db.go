@@ -168,6 +168,12 @@ func (d *DB) Postgres() bool { return d.pg != nil }
 // Read is the pool for reading outside of transactions.
 func (d *DB) Read() *bun.DB { return d.read }
 
+// CopyTo writes all that is committed into a new SQLite file. SQLite only.
+func (d *DB) CopyTo(ctx context.Context, path string) error {
+	_, err := d.write.ExecContext(ctx, "VACUUM INTO ?", path)
+	return err
+}
+
 // Close ends every connection. Subscriptions get no more hints.
 func (d *DB) Close() error {
 	if d.hints != nil {

@@ -1,0 +1,179 @@
+// Package sim runs a whole engine with its clock in hand: no goroutine works by
+// itself, time moves when the caller says so, and everything that falls due on
+// the way happens in order. It is the engine of production, with its plugins and
+// a database of its own; nothing but what the actions of the plugins do, and
+// what time it is, may be another.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/flightrules/flightrules/engine/action"
+	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/internal/clock"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/rules"
+)
+
+// Options are what a simulation is made of.
+type Options struct {
+	DB    string // URL of the database
+	Start time.Time
+	// Set, or else Files, are the rules.
+	Set   *rules.Set
+	Files fs.FS
+	// Plugins makes the plugins, anew at each start; nil: there are none.
+	Plugins func() []plugins.Plugin
+	// Act stands for every action; nil: they act. See action.Set.Wrap.
+	Act func(action.Action) action.Action
+	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
+	Secret func(name string) (string, error)
+	// NewID makes ids; nil: as in production.
+	NewID func() string
+	// Looked is called whenever the engine looks at the clock; nil: nobody is
+	// told.
+	Looked func()
+	Log    *slog.Logger // nil: discarded
+}
+
+// Sim is a simulation. One goroutine at a time may use it.
+type Sim struct {
+	*app.Core
+
+	options Options
+	clock   *clock.Manual
+}
+
+// Open brings a simulation up at its start. Rules that have problems are a
+// *yamlx.Error.
+func Open(ctx context.Context, o Options) (*Sim, error) {
+	s := &Sim{options: o, clock: clock.At(o.Start)}
+	return s, s.open(ctx)
+}
+
+func (s *Sim) open(ctx context.Context) (err error) {
+	o := s.options
+	if o.Secret == nil {
+		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
+	}
+	var brought []plugins.Plugin
+	if o.Plugins != nil {
+		brought = o.Plugins()
+	}
+	s.Core, err = app.Open(ctx, app.Config{
+		DB: o.DB, NoSync: true, Node: "sim", Plugins: brought, Now: s.now, Inline: true, Log: o.Log, Secret: o.Secret,
+		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID,
+	})
+	return err
+}
+
+func (s *Sim) now() time.Time {
+	if s.options.Looked != nil {
+		s.options.Looked()
+	}
+	return s.clock.Now()
+}
+
+// Time is what the clock says, without the engine having looked.
+func (s *Sim) Time() time.Time { return s.clock.Now() }
+
+// Close ends the simulation; the database stays.
+func (s *Sim) Close(ctx context.Context) error { return s.Core.Close(ctx) }
+
+// Restart ends the engine and brings it up again on the same database, at the
+// same time. Nothing that matters is in memory.
+func (s *Sim) Restart(ctx context.Context) error {
+	return errors.Join(s.Close(ctx), s.open(ctx))
+}
+
+// Peer is another node on the same database, with the same clock.
+func (s *Sim) Peer(ctx context.Context) (*Sim, error) {
+	peer := &Sim{options: s.options, clock: s.clock}
+	return peer, peer.open(ctx)
+}
+
+// Reload puts other rules in force, also after the next restart. With an error
+// nothing changes.
+func (s *Sim) Reload(ctx context.Context, files fs.FS) error {
+	set, err := s.Compiler.Load(files, "")
+	if err != nil {
+		return err
+	}
+	if err := s.Apply(ctx, set); err != nil {
+		return err
+	}
+	s.options.Set, s.options.Files = nil, files
+	return nil
+}
+
+// Use is Reload with rules that are compiled, by an engine with the same
+// plugins whose actions are stood for, as Act says.
+func (s *Sim) Use(ctx context.Context, set *rules.Set) error {
+	if err := s.Apply(ctx, set); err != nil {
+		return err
+	}
+	s.options.Set, s.options.Files = set, nil
+	return nil
+}
+
+// Settle does all that can be done at the present time.
+func (s *Sim) Settle(ctx context.Context) error {
+	for idle := false; !idle; {
+		idle = true
+		for _, stepper := range s.Engine.Steppers() {
+			more, err := stepper.Step(ctx)
+			if err != nil {
+				return err
+			}
+			idle = idle && !more
+		}
+	}
+	return nil
+}
+
+// Next is when the next thing falls due; zero: nothing does.
+func (s *Sim) Next(ctx context.Context) (next time.Time, err error) {
+	for _, stepper := range s.Engine.Steppers() {
+		due, err := stepper.Next(ctx)
+		if err != nil {
+			return next, err
+		}
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	return next, nil
+}
+
+// AdvanceTo moves the clock, stopping wherever something falls due.
+func (s *Sim) AdvanceTo(ctx context.Context, end time.Time) error {
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
+	for {
+		next, err := s.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if next.IsZero() || next.After(end) {
+			next = end
+		}
+		if next.Before(s.clock.Now()) {
+			next = s.clock.Now()
+		}
+		s.clock.Set(next)
+		if err := s.Settle(ctx); err != nil || !next.Before(end) {
+			return err
+		}
+	}
+}
+
+// Jump sets the clock at once, as when the engine was down meanwhile or
+// somebody set the clock: what falls due on the way happens late, at the next
+// Settle.
+func (s *Sim) Jump(to time.Time) { s.clock.Set(to) }
