@@ -97,6 +97,9 @@ func (l *Lab) Open(ctx context.Context, o Options) (s *Sim, done func() error, e
 		return errors.Join(errs...)
 	}
 	o.DB, o.Files, o.Plugins, o.Act = "sqlite:"+path, nil, l.plugins, answered
+	if o.Secret == nil {
+		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
+	}
 	if o.Set == nil {
 		o.Set = l.Set.Only(func(*rules.Rule) bool { return false })
 	}

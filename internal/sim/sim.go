@@ -8,7 +8,6 @@ package sim
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -31,7 +30,8 @@ type Options struct {
 	Plugins func() []plugins.Plugin
 	// Act stands for every action; nil: they act. See action.Set.Wrap.
 	Act func(action.Action) action.Action
-	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
+	// Secret is what ${{ secrets.NAME }} stands for; nil: as in production, but
+	// in a Lab, where there are none then.
 	Secret func(name string) (string, error)
 	// NewID makes ids; nil: as in production.
 	NewID func() string
@@ -58,9 +58,6 @@ func Open(ctx context.Context, o Options) (*Sim, error) {
 
 func (s *Sim) open(ctx context.Context) (err error) {
 	o := s.options
-	if o.Secret == nil {
-		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
-	}
 	var brought []plugins.Plugin
 	if o.Plugins != nil {
 		brought = o.Plugins()
