@@ -96,19 +96,22 @@ func TestTargetsThatDoNotAnswer(t *testing.T) {
 			release()
 			// When the late one has ended, its slot is free for another step; and what
 			// it delivered is not delivered again.
-			deadline := time.Now().Add(10 * time.Second)
-			for {
-				_, err := f.run("run/2", map[string]any{"to": "slow", "message": "hello"})
-				if err == nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal(err)
+			deliver := func(key string) map[string]any {
+				t.Helper()
+				for deadline := time.Now().Add(10 * time.Second); ; {
+					out, err := f.run(key, map[string]any{"to": "slow", "message": "hello"})
+					if err == nil {
+						return out
+					}
+					if time.Now().After(deadline) {
+						t.Fatal(err)
+					}
 				}
 			}
-			out, err := f.run("run/1", map[string]any{"to": "slow", "message": "hello"})
-			if late := out["slow"] == "delivered earlier"; err != nil || late == strings.HasPrefix(url, "generic") {
-				t.Errorf("%v, %v", out, err)
+			deliver("run/2")
+			out := deliver("run/1") // the slot of the one before may take a moment
+			if late := out["slow"] == "delivered earlier"; late == strings.HasPrefix(url, "generic") {
+				t.Errorf("%v", out)
 			}
 		})
 	}
