@@ -152,20 +152,14 @@ func crashing(t *testing.T, url string, looked func()) aftermath {
 	})
 	end := enginetest.Epoch.Add(10 * time.Minute)
 	for {
-		guarded(&dead, l, func() error { return settleOnce(l) })
+		guarded(&dead, l, func() error { return l.Sim.Settle(t.Context()) })
 		next := end
 		guarded(&dead, l, func() error {
-			next = end
-			for _, stepper := range l.Engine.Engine.Steppers() {
-				due, err := stepper.Next(t.Context())
-				if err != nil {
-					return err
-				}
-				if !due.IsZero() && due.Before(next) {
-					next = due
-				}
+			due, err := l.Sim.Next(t.Context())
+			if next = end; err == nil && !due.IsZero() && due.Before(end) {
+				next = due
 			}
-			return nil
+			return err
 		})
 		now := l.Time()
 		if !next.Before(end) {
@@ -213,20 +207,6 @@ func (l *lab) restartDead(dead *bool) {
 		tamper(l.t, l, `UPDATE runs SET lease_until = 1 WHERE lease_until IS NOT NULL`)
 	}
 	l.world.looked = looked
-}
-
-func settleOnce(l *lab) error {
-	for idle := false; !idle; {
-		idle = true
-		for _, stepper := range l.Engine.Engine.Steppers() {
-			more, err := stepper.Step(l.t.Context())
-			if err != nil {
-				return err
-			}
-			idle = idle && !more
-		}
-	}
-	return nil
 }
 
 func (l *lab) aftermath() aftermath {

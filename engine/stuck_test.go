@@ -68,7 +68,7 @@ func stuck(t *testing.T, rt *rapid.T, url string) {
 	}
 	do := func(fn func() error) { guarded(&dead, l, fn) }
 	settle := func() {
-		do(func() error { return settleOnce(l) })
+		do(func() error { return l.Sim.Settle(l.t.Context()) })
 		if why := l.unarmed(); why != "" {
 			rt.Fatalf("%s\n%s", why, text.String())
 		}

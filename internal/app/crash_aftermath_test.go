@@ -155,7 +155,7 @@ func (a *aftermath) bites() {
 		"run was hit at work": atWork, "run was taken up again": resumed,
 	}
 	// A repeated delivery takes a kill in the instant between it and its record:
-	// engine/crash_test.go hits that one each time.
+	// TestAFrozenNodeIsFencedOff of engine makes one each time.
 	if postgres(a.killer.config.URL) {
 		hits["run of a frozen process was fenced off"] = a.killer.fenced
 	}

@@ -56,16 +56,19 @@ func Open(ctx context.Context, o Options) (*Sim, error) {
 	return s, s.open(ctx)
 }
 
-func (s *Sim) open(ctx context.Context) (err error) {
+func (s *Sim) open(ctx context.Context) error {
 	o := s.options
 	var brought []plugins.Plugin
 	if o.Plugins != nil {
 		brought = o.Plugins()
 	}
-	s.Core, err = app.Open(ctx, app.Config{
+	core, err := app.Open(ctx, app.Config{
 		DB: o.DB, NoSync: true, Node: "sim", Plugins: brought, Now: s.now, Inline: true, Log: o.Log, Secret: o.Secret,
 		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID,
 	})
+	if err == nil {
+		s.Core = core // else that of before stays, for Close
+	}
 	return err
 }
 
