@@ -25,8 +25,12 @@ type reading struct {
 	seen  func(kind, id string) // is told of what is read, with id "" of a whole kind; may be nil
 }
 
-// present reads what is.
+// present reads what is: in a shadow, what was then in the database that it is
+// of.
 func (e *Engine) present(ctx context.Context) *reading {
+	if e.Shadow != nil {
+		return &reading{Engine: e, ctx: ctx, idb: e.Shadow, clock: e.Now, asOf: e.Now()}
+	}
 	return &reading{Engine: e, ctx: ctx, idb: e.DB.Read(), clock: e.Now}
 }
 

@@ -71,8 +71,12 @@ func (f *frame) log(do rules.Log, record *journal.Step) error {
 }
 
 // once does something to the database together with the record of the step. An
-// error of fn fails the step and takes back what fn wrote, no more.
-func (f *frame) once(ctx context.Context, step *rules.Step, record *journal.Step, fn func(ctx context.Context, tx bun.Tx) (any, error)) (output any, err error) {
+// error of fn fails the step and takes back what fn wrote, no more. In a shadow
+// it does nothing, and output is what would have come of it.
+func (f *frame) once(ctx context.Context, step *rules.Step, record *journal.Step, output any, fn func(ctx context.Context, tx bun.Tx) (any, error)) (_ any, err error) {
+	if f.Shadow != nil {
+		fn = func(context.Context, bun.Tx) (any, error) { return output, nil }
+	}
 	var failed error
 	var ended journal.Step
 	err = f.commit(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -112,7 +116,11 @@ func (f *frame) update(ctx context.Context, step *rules.Step, do rules.Update, r
 	}
 	values, _ := shape.Encode(set).(map[string]any)
 	record.Input = db.ToJSON(map[string]any{"kind": do.Kind, "id": id, "set": values})
-	return f.once(ctx, step, record, func(ctx context.Context, tx bun.Tx) (any, error) {
+	rendered, err := f.rendered(ctx, do.Kind, fmt.Sprint(id))
+	if err != nil {
+		return nil, err
+	}
+	return f.once(ctx, step, record, rendered, func(ctx context.Context, tx bun.Tx) (any, error) {
 		ctx = entities.WithCause(ctx, f.cause())
 		e, err := f.Entities.PutTx(ctx, tx, do.Kind, fmt.Sprint(id), func(prev entities.View) (map[string]any, error) {
 			next := map[string]any{}
@@ -122,6 +130,18 @@ func (f *frame) update(ctx context.Context, step *rules.Step, do rules.Update, r
 		})
 		return map[string]any{"version": e.Version}, err
 	})
+}
+
+// rendered is what an update gives that does not happen, in a shadow.
+func (f *frame) rendered(ctx context.Context, kind, id string) (output any, err error) {
+	if f.Shadow == nil {
+		return nil, nil
+	}
+	before, err := f.Entities.AsOf(ctx, f.Shadow, kind, id, f.Now())
+	if err != nil && !errors.Is(err, entities.ErrNotFound) {
+		return nil, err
+	}
+	return map[string]any{"version": before.Version + 1}, nil
 }
 
 // emit makes an event and records the step in one transaction.
@@ -135,7 +155,7 @@ func (f *frame) emit(ctx context.Context, step *rules.Step, do rules.Emit, recor
 		event.Payload = db.ToJSON(shape.Encode(payload))
 	}
 	record.Input = db.ToJSON(map[string]any{"event": do.Event, "payload": event.Payload})
-	return f.once(ctx, step, record, func(ctx context.Context, tx bun.Tx) (any, error) {
+	return f.once(ctx, step, record, map[string]any{"id": event.ID}, func(ctx context.Context, tx bun.Tx) (any, error) {
 		_, _, err := f.emitTx(ctx, tx, event, f.cause())
 		return map[string]any{"id": event.ID}, err
 	})
@@ -157,7 +177,7 @@ func (f *frame) runRule(ctx context.Context, step *rules.Step, do rules.RunRule,
 		return nil, own(err)
 	}
 	event.ID = f.derived(record)
-	return f.once(ctx, step, record, func(ctx context.Context, tx bun.Tx) (any, error) {
+	return f.once(ctx, step, record, map[string]any{"id": event.ID}, func(ctx context.Context, tx bun.Tx) (any, error) {
 		_, _, err := f.emitTx(ctx, tx, event, f.cause())
 		return map[string]any{"id": event.ID}, err
 	})
@@ -170,7 +190,7 @@ func (f *frame) hush(ctx context.Context, step *rules.Step, do rules.Hush, recor
 		return nil, own(err)
 	}
 	record.Input = db.ToJSON(map[string]any{"match": spec.Match, "end": spec.End, "reason": spec.Reason, "id": spec.ID})
-	return f.once(ctx, step, record, func(ctx context.Context, tx bun.Tx) (any, error) {
+	return f.once(ctx, step, record, map[string]any{"id": spec.ID, "end": spec.End}, func(ctx context.Context, tx bun.Tx) (any, error) {
 		row, err := f.silenceTx(entities.WithCause(ctx, f.cause()), tx, spec)
 		return map[string]any{"id": row.ID, "end": row.EndsAt.Time}, err
 	})
@@ -221,7 +241,7 @@ func (f *frame) unhush(ctx context.Context, step *rules.Step, do rules.Unhush, r
 		return nil, own(err)
 	}
 	record.Input = db.ToJSON(map[string]any{"id": id})
-	return f.once(ctx, step, record, func(ctx context.Context, tx bun.Tx) (any, error) {
+	return f.once(ctx, step, record, map[string]any{"id": id, "ended": true}, func(ctx context.Context, tx bun.Tx) (any, error) {
 		row, err := f.unsilenceTx(ctx, tx, fmt.Sprint(id))
 		if errors.Is(err, journal.ErrNotFound) {
 			if _, err := journal.SilenceByID(ctx, tx, fmt.Sprint(id)); err == nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
@@ -48,6 +49,7 @@ type Config struct {
 	Lease  time.Duration // see engine.Options
 	Inline bool          // see engine.Options
 	NewID  func() string // see engine.Options
+	Shadow bun.IDB       // see engine.Options
 	// Act is put in the place of every action of the plugins, where nothing
 	// outside may happen; see action.Set.Wrap.
 	Act func(action.Action) action.Action
@@ -151,7 +153,7 @@ func (c *Core) wire() error {
 	c.Engine = engine.New(engine.Options{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
-		Secret: c.config.Secret, NewID: c.config.NewID,
+		Secret: c.config.Secret, NewID: c.config.NewID, Shadow: c.config.Shadow,
 	})
 	if in != nil {
 		c.Engine.Measure(in)

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/clock"
@@ -34,7 +36,8 @@ type Options struct {
 	// in a Lab, where there are none then.
 	Secret func(name string) (string, error)
 	// NewID makes ids; nil: as in production.
-	NewID func() string
+	NewID  func() string
+	Shadow bun.IDB // see engine.Options
 	// Looked is called whenever the engine looks at the clock; nil: nobody is
 	// told.
 	Looked func()
@@ -64,7 +67,7 @@ func (s *Sim) open(ctx context.Context) error {
 	}
 	core, err := app.Open(ctx, app.Config{
 		DB: o.DB, NoSync: true, Node: "sim", Plugins: brought, Now: s.now, Inline: true, Log: o.Log, Secret: o.Secret,
-		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID,
+		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID, Shadow: o.Shadow,
 	})
 	if err == nil {
 		s.Core = core // else that of before stays, for Close
