@@ -80,8 +80,13 @@ func (b *batch) own(ctx context.Context, tx bun.Tx, r *rules.Rule, t *rules.Trig
 	if err != nil {
 		return b.failedMatch(m, err)
 	}
-	if t.Where != nil && t.Absent == nil {
-		yes, err := b.holds(ctx, t.Where, r, t, value)
+	return b.decideOwn(ctx, tx, m)
+}
+
+// decideOwn decides about an event that the engine made for the trigger.
+func (b *batch) decideOwn(ctx context.Context, tx bun.Tx, m match) error {
+	if m.trigger.Where != nil && m.trigger.Absent == nil {
+		yes, err := b.holds(ctx, m.trigger.Where, m.rule, m.trigger, m.value)
 		if err != nil {
 			return b.failedMatch(m, err)
 		}

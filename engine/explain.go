@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -78,7 +79,10 @@ func (e *Engine) consider(ctx context.Context, r *rules.Rule, t *rules.Trigger, 
 	switch {
 	case !r.Enabled || !t.Enabled:
 		return no("event", "it is disabled")
-	case !looksAt(t, event):
+	case !looksAt(r, t, event):
+		if looks(t) == nil && t.EventName() == event.Name {
+			return no("event", "it looks at %s of its own, and this one is not", event.Name)
+		}
 		return no("event", "it looks at %s, and this is %s", t.EventName(), event.Name)
 	}
 	where := t.Where
@@ -123,13 +127,30 @@ func (e *Engine) consider(ctx context.Context, r *rules.Rule, t *rules.Trigger, 
 }
 
 // looksAt says whether an event is of the kind that a trigger fires for.
-func looksAt(t *rules.Trigger, event triggers.Event) bool {
+func looksAt(r *rules.Rule, t *rules.Trigger, event triggers.Event) bool {
 	for _, l := range looks(t) {
 		if triggers.Covers(l.Trigger.Event(), event.Name) || event.Change != nil && l.Trigger.Event() == triggers.ChangedEvent(event.Kind) {
 			return true // any event of a change leads to the change
 		}
 	}
-	return looks(t) == nil && t.EventName() == event.Name
+	return isFor(r, t, event)
+}
+
+// isFor says whether an event is one that the engine makes for the trigger: a
+// tick, an absence, a run by hand.
+func isFor(r *rules.Rule, t *rules.Trigger, event triggers.Event) bool {
+	about := event.Kind == triggers.RuleKind && event.EntityID == r.ID
+	switch {
+	case t.Schedule != nil:
+		return event.Name == triggers.Tick && about
+	case t.Manual != nil:
+		return event.Name == triggers.Manual && about
+	case t.Absent != nil:
+		var p triggers.AbsencePayload
+		return event.Name == triggers.Absence && (about || event.Kind != triggers.RuleKind) &&
+			json.Unmarshal(event.Payload, &p) == nil && p.Event == t.Event()
+	}
+	return false
 }
 
 // looks are the single events that a trigger fires for; nil for one that fires

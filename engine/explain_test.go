@@ -82,6 +82,20 @@ conditions: ['state("door", "a")?.count == 1', 'held("door", "a", "status") > du
 			t.Errorf("of the change behind another event:\n%s", got)
 		}
 	})
+	timeline(t, "the ticks of another rule are not its own", `
+rules:
+  - {id: r, triggers: [{every: 1h}], actions: [{log: r}]}
+  - {id: other, triggers: [{every: 30m}], actions: [{log: other}]}
+`, func(t *testing.T, l *lab) {
+		l.at(30 * time.Minute)
+		tick := l.Events("engine.tick")[0].ID
+		if got, want := l.explained("r", tick), "1 false event: it looks at engine.tick of its own, and this one is not\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got, want := l.explained("other", tick), "1 true : \ndecided started\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 	t.Run("what there is not", func(t *testing.T) {
 		l := newLab(t, dbtest.SQLite(t), rules)
 		if _, err := l.Engine.Engine.Explain(t.Context(), "nobody", "x"); !errors.Is(err, engine.ErrNoRule) {

@@ -19,7 +19,7 @@ var ErrInputs = errors.New("bad inputs")
 // those that the rule declares. The actor is that of ctx. Errors: ErrNoRule,
 // ErrInputs.
 func (e *Engine) RunByHand(ctx context.Context, rule string, inputs map[string]any) (journal.Event, error) {
-	event, err := e.byHand(rule, inputs)
+	event, err := e.ByHand(rule, inputs)
 	if err != nil {
 		return journal.Event{}, err
 	}
@@ -27,8 +27,8 @@ func (e *Engine) RunByHand(ctx context.Context, rule string, inputs map[string]a
 	return recorded, err
 }
 
-// byHand is the event that runs a rule.
-func (e *Engine) byHand(rule string, inputs map[string]any) (Emitted, error) {
+// ByHand is the event that runs a rule, as RunByHand makes it.
+func (e *Engine) ByHand(rule string, inputs map[string]any) (Emitted, error) {
 	r := e.Rules().Rule(rule)
 	if r == nil {
 		return Emitted{}, fmt.Errorf("%w: %s", ErrNoRule, rule)

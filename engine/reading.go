@@ -29,14 +29,22 @@ type reading struct {
 // of.
 func (e *Engine) present(ctx context.Context) *reading {
 	if e.Shadow != nil {
-		return &reading{Engine: e, ctx: ctx, idb: e.Shadow, clock: e.Now, asOf: e.Now()}
+		return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: e.Now, asOf: e.Now()}
 	}
-	return &reading{Engine: e, ctx: ctx, idb: e.DB.Read(), clock: e.Now}
+	return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: e.Now}
+}
+
+// log is the database whose entities and changes expressions read.
+func (e *Engine) log() bun.IDB {
+	if e.Shadow != nil {
+		return e.Shadow
+	}
+	return e.DB.Read()
 }
 
 // past reads what was at a time.
 func (e *Engine) past(ctx context.Context, at time.Time) *reading {
-	return &reading{Engine: e, ctx: ctx, idb: e.DB.Read(), clock: func() time.Time { return at }, asOf: at}
+	return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: func() time.Time { return at }, asOf: at}
 }
 
 // functions are the functions of the expression environment.

@@ -259,13 +259,17 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 	if err := b.changed(ctx, tx, t); err != nil {
 		return err
 	}
-	name := triggers.ChangedEvent(t.Kind)
-	if !b.set.Listens(name) {
+	if !b.set.Listens(triggers.ChangedEvent(t.Kind)) {
 		return nil
 	}
-	return b.event(ctx, tx, triggers.Event{
-		ID: b.NewID(), Name: name, At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
-	})
+	return b.event(ctx, tx, b.changedEvent(t))
+}
+
+// changedEvent is the event of a change itself, whatever else it means.
+func (e *Engine) changedEvent(t entities.Transition) triggers.Event {
+	return triggers.Event{
+		ID: e.NewID(), Name: triggers.ChangedEvent(t.Kind), At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
+	}
 }
 
 var emptyObject = []byte("{}")
@@ -326,6 +330,9 @@ func (e *Engine) withChange(ctx context.Context, idb bun.IDB, row journal.Event)
 	if seq := max(row.TransitionSeq, row.AboutSeq); seq != 0 {
 		event.About = row.AboutSeq != 0
 		list, err := e.Entities.BySeq(ctx, idb, seq)
+		if len(list) == 0 && err == nil && e.Shadow != nil {
+			list, err = e.Entities.BySeq(ctx, e.Shadow, seq)
+		}
 		switch {
 		case errors.Is(err, entities.ErrInvalid):
 			return event, nil, fmt.Errorf("%w: %w", errUnreadable, err)

@@ -172,7 +172,7 @@ func (f *frame) runRule(ctx context.Context, step *rules.Step, do rules.RunRule,
 		inputs, _ = shape.Encode(v).(map[string]any)
 	}
 	record.Input = db.ToJSON(map[string]any{"rule": do.Rule, "inputs": inputs})
-	event, err := f.byHand(do.Rule, inputs)
+	event, err := f.ByHand(do.Rule, inputs)
 	if err != nil {
 		return nil, own(err)
 	}
