@@ -87,6 +87,7 @@ type fixture struct {
 	pings   func(ctx context.Context, host string) (pingOutput, error) // what ping does
 	down    error                                                      // what the check of readiness finds
 	refused []yamlx.Problem
+	dryRun  func(ask httpapi.DryRun) (*httpapi.DryRunResult, error)
 	log     *syncBuffer
 
 	mu  sync.Mutex
@@ -151,9 +152,15 @@ func newFixture(t *testing.T, url string) *fixture {
 		CancelRun:    e.CancelRun,
 		RetryRun:     e.RetryRun,
 		Explain:      e.Explain,
-		Silence:      e.Silence,
-		Unsilence:    e.Unsilence,
-		Prune:        e.Prune,
+		DryRun: func(_ context.Context, ask httpapi.DryRun) (*httpapi.DryRunResult, error) {
+			if f.dryRun == nil {
+				return nil, engine.ErrNoRule
+			}
+			return f.dryRun(ask)
+		},
+		Silence:   e.Silence,
+		Unsilence: e.Unsilence,
+		Prune:     e.Prune,
 		Secret: func(name string) (string, error) {
 			if name != "HUB" {
 				return "", errors.New("there is no such secret")

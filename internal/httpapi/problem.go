@@ -153,6 +153,12 @@ func known(err error) *Problem {
 		return newProblem(http.StatusConflict, "not_kept", err.Error())
 	case errors.Is(err, entities.ErrInvalid):
 		return newProblem(http.StatusUnprocessableEntity, "invalid_state", err.Error(), mismatches(err, "body")...)
+	case errors.Is(err, ErrDryRunBusy):
+		return newProblem(http.StatusTooManyRequests, "", err.Error()).with("Retry-After", "1")
+	case errors.Is(err, ErrDryRun):
+		return newProblem(http.StatusUnprocessableEntity, "invalid_dry_run", err.Error())
+	case errors.Is(err, ErrPayload):
+		return newProblem(http.StatusUnprocessableEntity, "invalid_payload", err.Error(), mismatches(err, "body.payload")...)
 	case errors.Is(err, engine.ErrInputs):
 		return newProblem(http.StatusUnprocessableEntity, "invalid_inputs", err.Error(), mismatches(err, "body.inputs")...)
 	case errors.Is(err, engine.ErrSilence):

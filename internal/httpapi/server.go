@@ -34,7 +34,7 @@ import (
 )
 
 // Config is what a Server shows and works on. All of it is wanted but
-// LoadProblems, Ready, Operations, Mounts and Registry.
+// LoadProblems, DryRun, Ready, Operations, Mounts and Registry.
 type Config struct {
 	DB       *db.DB
 	Entities *entities.Registry
@@ -60,6 +60,9 @@ type Config struct {
 	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
 	// Prune removes old history; see retention.Pruner.
 	Prune func(ctx context.Context, cursor string, batches int, dry bool) (removed retention.Counts, next string, err error)
+	// DryRun tries a rule; its errors are those of the engine and of DryRun. nil:
+	// there is no such operation.
+	DryRun func(ctx context.Context, ask DryRun) (*DryRunResult, error)
 	// Explain is that of the engine.
 	Explain func(ctx context.Context, rule, event string) (*engine.Explanation, error)
 	// Secret is what ${{ secrets.NAME }} stands for.
@@ -161,6 +164,7 @@ func (s *Server) operations() {
 	s.ruleOperations()
 	s.explainOperations()
 	s.ruleWrites()
+	s.dryRunOperations()
 	s.silenceOperations()
 	s.catalogueOperations()
 	s.tokenOperations()
