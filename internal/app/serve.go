@@ -29,6 +29,9 @@ type ServeConfig struct {
 	TLSCert string // with TLSKey: files of PEM; "": no TLS
 	TLSKey  string
 	Version string
+	// DryRun tries a rule of the engine that is up, without effect. nil: nobody
+	// can have that.
+	DryRun func(ctx context.Context, live *Core, ask httpapi.DryRun) (*httpapi.DryRunResult, error)
 	// Started is called once everything is up. May be nil.
 	Started func(*Serving)
 }
@@ -61,10 +64,16 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, core.Close(context.WithoutCancel(ctx))) }()
 
+	var dryRun func(ctx context.Context, ask httpapi.DryRun) (*httpapi.DryRunResult, error)
+	if c.DryRun != nil {
+		dryRun = func(ctx context.Context, ask httpapi.DryRun) (*httpapi.DryRunResult, error) {
+			return c.DryRun(ctx, core, ask)
+		}
+	}
 	api := httpapi.New(httpapi.Config{
 		DB: core.DB, Entities: core.Entities, Events: core.Events, Actions: core.Actions, Rules: core.Engine.Rules,
 		Compiler: core.Compiler, LoadProblems: core.Problems, Emit: core.Engine.Emit,
-		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain,
+		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain, DryRun: dryRun,
 		CancelRun: core.Engine.CancelRun, RetryRun: core.Engine.RetryRun,
 		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, Secret: core.config.Secret, Ready: core.checks(),
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
