@@ -18,20 +18,23 @@ type shownExplanation struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
 	} `json:"event"`
-	Triggers []struct {
-		ID         string           `json:"id"`
-		Summary    string           `json:"summary"`
-		Matched    bool             `json:"matched"`
-		Gate       string           `json:"gate"`
-		Detail     string           `json:"detail"`
-		Where      *shownEvaluated  `json:"where"`
-		Conditions []shownEvaluated `json:"conditions"`
-	} `json:"triggers"`
+	Triggers  []shownConsidered `json:"triggers"`
 	Decisions []struct {
 		Trigger string `json:"trigger"`
 		Outcome string `json:"outcome"`
 		Detail  string `json:"detail"`
 	} `json:"decisions"`
+}
+
+// shownConsidered is what a trigger made of the event.
+type shownConsidered struct {
+	ID         string           `json:"id"`
+	Summary    string           `json:"summary"`
+	Matched    bool             `json:"matched"`
+	Gate       string           `json:"gate"`
+	Detail     string           `json:"detail"`
+	Where      *shownEvaluated  `json:"where"`
+	Conditions []shownEvaluated `json:"conditions"`
 }
 
 type shownEvaluated struct {
@@ -64,17 +67,7 @@ func printExplanation(w io.Writer, e shownExplanation) error {
 	p := &printer{w: w}
 	p.line("rule %s, event %s (%s)", e.Rule, e.Event.Name, e.Event.ID)
 	for _, t := range e.Triggers {
-		verdict := "it matches, and every condition is true"
-		if t.Gate != "" {
-			verdict = "no: " + t.Gate + ": " + t.Detail
-		}
-		p.line("\ntrigger %s: %s\n  %s", t.ID, t.Summary, verdict)
-		if t.Where != nil {
-			p.evaluated("where", *t.Where)
-		}
-		for _, one := range t.Conditions {
-			p.evaluated("condition", one)
-		}
+		p.considered(t)
 	}
 	p.line("")
 	if len(e.Decisions) == 0 {
@@ -95,6 +88,20 @@ type printer struct {
 func (p *printer) line(format string, args ...any) {
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+func (p *printer) considered(t shownConsidered) {
+	verdict := "it matches, and every condition is true"
+	if t.Gate != "" {
+		verdict = "no: " + t.Gate + ": " + t.Detail
+	}
+	p.line("\ntrigger %s: %s\n  %s", t.ID, t.Summary, verdict)
+	if t.Where != nil {
+		p.evaluated("where", *t.Where)
+	}
+	for _, one := range t.Conditions {
+		p.evaluated("condition", one)
 	}
 }
 

@@ -51,7 +51,7 @@ func root() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(misused)
 	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), initCommand(), schemaCommand(), explainCommand(),
-		rulesCommand(), runsCommand(), silencesCommand(), silenceCommand(), satelliteCommand(), benchCommand(), pruneCommand(), versionCommand())
+		runCommand(), rulesCommand(), runsCommand(), silencesCommand(), silenceCommand(), satelliteCommand(), benchCommand(), pruneCommand(), versionCommand())
 	return cmd
 }
 

@@ -46,7 +46,7 @@ func (r shownRule) state() string {
 
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "rules", Short: "List, show, pause, resume and run the rules of a running engine"}
-	cmd.AddCommand(rulesListCommand(), rulesShowCommand(), rulesPauseCommand(), rulesResumeCommand(), rulesRunCommand())
+	cmd.AddCommand(rulesListCommand(), rulesShowCommand(), rulesPauseCommand(), rulesResumeCommand(), runCommand())
 	return cmd
 }
 
@@ -106,30 +106,6 @@ func rulesResumeCommand() *cobra.Command {
 		func(cmd *cobra.Command, c *client.Client, ids []string) error {
 			return changeRule(cmd, &r, c, rulePath(ids[0], "/resume"), nil)
 		})
-}
-
-func rulesRunCommand() *cobra.Command {
-	var r remote
-	var given []string
-	cmd := r.command(&cobra.Command{
-		Use: "run RULE", Short: "Run a rule by hand",
-		Long: "Runs a rule, whatever its triggers and conditions say; its mode counts. Prints the event that does it.", Args: args(cobra.ExactArgs(1)),
-	}, func(cmd *cobra.Command, c *client.Client, ids []string) error {
-		inputs, err := inputsOf(given)
-		if err != nil {
-			return misused(cmd, err)
-		}
-		var answer json.RawMessage
-		if err := c.Post(cmd.Context(), rulePath(ids[0], "/run"), map[string]any{"inputs": inputs}, &answer); err != nil {
-			return err
-		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, event struct{ ID string }) error {
-			_, err := fmt.Fprintf(w, "%s runs: event %s\n", ids[0], event.ID)
-			return err
-		})
-	})
-	cmd.Flags().StringArrayVar(&given, "input", nil, "an input, as NAME=VALUE; the value is read as YAML reads it (may be given more than once)")
-	return cmd
 }
 
 // inputsOf reads NAME=VALUE pairs.

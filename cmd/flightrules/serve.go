@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/internal/dryrun"
 	"github.com/flightrules/flightrules/internal/yamlx"
+	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
@@ -43,6 +46,8 @@ func serveCommand() *cobra.Command {
 			c.Log, c.Version = log, version()
 			c.Metrics = app.NewMetrics()
 			c.Plugins = app.Plugins(satellite.Config{Registerer: c.Metrics})
+			trials := dryrun.New(func() []plugins.Plugin { return app.Plugins(satellite.Config{}) })
+			c.DryRun = trials.Run
 			c.Started = func(up *app.Serving) {
 				out := cmd.OutOrStdout()
 				fmt.Fprintf(out, "flightrules serves %s with %d rules\n", up.URL, up.RulesCount)
@@ -50,7 +55,8 @@ func serveCommand() *cobra.Command {
 					fmt.Fprintf(out, "the admin token is in %s\n", up.TokenFile)
 				}
 			}
-			return shown(cmd.ErrOrStderr(), app.Serve(cmd.Context(), c))
+			served := app.Serve(cmd.Context(), c)
+			return errors.Join(shown(cmd.ErrOrStderr(), served), trials.Close(context.WithoutCancel(cmd.Context())))
 		},
 	}
 	flags := cmd.Flags()
