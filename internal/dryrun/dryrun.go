@@ -175,7 +175,7 @@ func (t *trial) run(ctx context.Context) (*httpapi.DryRunResult, error) {
 		}
 	}
 	var fired rules.Candidate
-	if t.ask.Force {
+	if t.ask.Force && t.event.Name != triggers.Manual { // which runs the rule in any case
 		fired = t.fired(rule)
 	}
 	if err := t.sim.Engine.Try(ctx, t.event, fired); err != nil {
