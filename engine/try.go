@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -86,4 +87,29 @@ func (b *batch) tryOwn(ctx context.Context, tx bun.Tx, m match) error {
 		}
 	}
 	return nil
+}
+
+// NextChange is when, after now, something changed in the log that a shadow reads
+// which the condition of a run has read; zero: nothing did.
+func (e *Engine) NextChange(ctx context.Context, run string) (next time.Time, err error) {
+	var watches []journal.Watch
+	if err := e.DB.Read().NewSelect().Model(&watches).Where("run_id = ?", run).Scan(ctx); err != nil {
+		return next, err
+	}
+	for _, w := range watches {
+		at, err := e.Entities.NextChange(ctx, e.log(), w.Kind, w.EntityID, e.Now())
+		if err != nil {
+			return next, err
+		}
+		next = earlier(next, at)
+	}
+	return next, nil
+}
+
+// LookAgain has a run that waits for something look whether it has come.
+func (e *Engine) LookAgain(ctx context.Context, run string) error {
+	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := wakeRuns(ctx, tx, map[string]bool{run: true})
+		return err
+	})
 }

@@ -271,6 +271,18 @@ func (r *Registry) AsOf(ctx context.Context, idb bun.IDB, kindName, id string, a
 	return list[0], nil
 }
 
+// NextChange is when an entity, or with no id any of a kind, first changed after
+// a time; zero: it has not.
+func (r *Registry) NextChange(ctx context.Context, idb bun.IDB, kindName, id string, after time.Time) (time.Time, error) {
+	var first db.Time
+	q := idb.NewSelect().Model((*transitionRow)(nil)).ColumnExpr("MIN(at)").Where("kind = ? AND at > ?", kindName, db.At(after))
+	if id != "" {
+		q = q.Where("entity_id = ?", id)
+	}
+	err := q.Scan(ctx, &first)
+	return first.Time, err
+}
+
 // Hold locks entities of a kind until the end of the transaction. A change that
 // is under way when it is called is in the log when it returns, or will be
 // later than the engine's now.
