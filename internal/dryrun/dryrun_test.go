@@ -569,6 +569,35 @@ rules:
 	})
 }
 
+func TestConditionsThatCameTrue(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, func(t *testing.T, url string) {
+		f := newFixture(t, url, `
+rules:
+  - id: one
+    triggers: [{event: backup.failed}]
+    actions: [{wait_for: {condition: 'state("backup", event.entity.id).status == "ok"'}}, {log: "after ${{ now() - event.at }}"}]
+  - id: any
+    triggers: [{event: backup.failed}]
+    actions: [{wait_for: {condition: 'any(entities("backup"), .state.status == "late")'}, timeout: 1h}, {log: "after ${{ now() - event.at }}"}]
+`)
+		f.put("a", map[string]any{"status": "ok"})
+		f.put("b", map[string]any{"status": "ok"})
+		f.at(time.Minute)
+		f.put("a", map[string]any{"status": "failed"})
+		failed := f.event("backup.failed")
+		f.at(3 * time.Minute)
+		f.put("b", map[string]any{"status": "failed"})
+		f.put("b", map[string]any{"status": "ok"})
+		f.at(6 * time.Minute)
+		f.put("b", map[string]any{"status": "late"})
+		f.at(8 * time.Minute)
+		f.put("a", map[string]any{"status": "ok"})
+		f.want(httpapi.DryRun{Rule: "one", EventID: failed}, "1 started", "run succeeded", log("after 7m"))
+		f.want(httpapi.DryRun{Rule: "any", EventID: failed}, "1 started", "run succeeded", log("after 5m"))
+	})
+}
+
 func TestRunsThatDoNotEnd(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, dbtest.SQLite(t), `

@@ -88,42 +88,51 @@ func disabled(rule *rules.Rule) *rules.Rule {
 
 // walk passes the time that a run waits.
 func (t *trial) walk(ctx context.Context, id string) error {
-	end := t.start.Add(horizon)
 	for range maxWakes {
-		if err := t.sim.Settle(ctx); err != nil {
-			return t.brokenOff(ctx, err)
+		on, err := t.goOn(ctx, id)
+		if err != nil && ctx.Err() != nil {
+			t.note("the run was broken off: a dry run takes %s at most", t.patience)
+			return nil // what was done by then is shown
 		}
-		run, err := journal.RunByID(ctx, t.sim.DB.Read(), id)
-		if err != nil || run.Status.Final() {
-			return t.brokenOff(ctx, err)
-		}
-		next, err := t.sim.Next(ctx)
-		switch {
-		case err != nil:
-			return t.brokenOff(ctx, err)
-		case next.IsZero():
-			t.note("the run still waits: nothing comes in a dry run, and there is no timeout")
-			return nil
-		case next.After(end):
-			t.note("the run still waits after %s of simulated time", duration.Format(horizon))
-			return nil
-		}
-		if err := t.sim.AdvanceTo(ctx, next); err != nil {
-			return t.brokenOff(ctx, err)
+		if err != nil || !on {
+			return err
 		}
 	}
 	t.note("the run was taken up again %d times and has not ended", maxWakes)
 	return nil
 }
 
-// brokenOff makes a note of an error that comes from the time that a dry run
-// may take: what was done by then is shown.
-func (t *trial) brokenOff(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
+// goOn does what can be done now, and goes to when there may be more; false when
+// there will not be.
+func (t *trial) goOn(ctx context.Context, id string) (more bool, err error) {
+	if err := t.sim.Settle(ctx); err != nil {
+		return false, err
 	}
-	t.note("the run was broken off: a dry run takes %s at most", t.patience)
-	return nil
+	run, err := journal.RunByID(ctx, t.sim.DB.Read(), id)
+	if err != nil || run.Status.Final() {
+		return false, err
+	}
+	next, err := t.sim.Next(ctx)
+	if err != nil {
+		return false, err
+	}
+	change, err := t.sim.Engine.NextChange(ctx, id)
+	switch {
+	case err != nil:
+		return false, err
+	case !change.IsZero() && (next.IsZero() || change.Before(next)):
+		if err := t.sim.AdvanceTo(ctx, change); err != nil {
+			return false, err
+		}
+		return true, t.sim.Engine.LookAgain(ctx, id)
+	case next.IsZero():
+		t.note("the run still waits: nothing comes in a dry run, and there is no timeout")
+		return false, nil
+	case next.After(t.start.Add(horizon)):
+		t.note("the run still waits after %s of simulated time", duration.Format(horizon))
+		return false, nil
+	}
+	return true, t.sim.AdvanceTo(ctx, next)
 }
 
 // varsOf are the variables as a run left them.
