@@ -29,8 +29,8 @@ type member struct {
 var pluginName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // NewSet registers plugins, each after those it needs. Bad and doubled names,
-// needs that are not there and circles of needs are errors, as are sections and
-// functions that two have; every error names its plugin.
+// needs that are not there and circles of needs are errors, as are sections,
+// functions and verbs that two have; every error names its plugin.
 func NewSet(services Services, list ...Plugin) (*Set, error) {
 	sorted, err := inOrder(list)
 	if err != nil {
@@ -44,7 +44,7 @@ func NewSet(services Services, list ...Plugin) (*Set, error) {
 		}
 		s.members = append(s.members, m)
 	}
-	if err := s.unique(); err != nil {
+	if err := errors.Join(s.unique(), s.playable()); err != nil {
 		return nil, err
 	}
 	return s, nil

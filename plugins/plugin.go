@@ -25,7 +25,7 @@ import (
 // Plugin extends the engine. Register declares what it brings and does nothing
 // else: the database has not been migrated yet.
 //
-// It may also be an Initializer, a Readier, a Closer and a Needer.
+// It may also be an Initializer, a Readier, a Closer, a Needer and Simulated.
 type Plugin interface {
 	// Name is lower case letters, digits and underscores.
 	Name() string
@@ -93,6 +93,7 @@ type Host struct {
 	background []background
 	sections   []Section
 	functions  []Function
+	verbs      []Verb
 }
 
 // Mount is an HTTP handler outside of the API, with its own access control.

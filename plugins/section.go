@@ -151,7 +151,7 @@ func (s *Set) Functions() []Function {
 	return list
 }
 
-// unique says which name of a section or a function is taken.
+// unique says which name of a section, a function or a verb is taken.
 func (s *Set) unique() error {
 	taken := map[string]string{}
 	for _, m := range s.members {
@@ -161,6 +161,9 @@ func (s *Set) unique() error {
 		}
 		for _, f := range m.host.functions {
 			names = append(names, fmt.Sprintf("function %q", f.Name))
+		}
+		for _, v := range m.host.verbs {
+			names = append(names, v.title())
 		}
 		for _, name := range names {
 			if other, ok := taken[name]; ok {

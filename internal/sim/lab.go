@@ -60,6 +60,10 @@ func (l *Lab) open(ctx context.Context, files fs.FS, dir string) (err error) {
 	return err
 }
 
+// Verbs are what can happen outside of the plugins, and be given there, in
+// simulations whose Options say Worlds.
+func (l *Lab) Verbs() []plugins.Verb { return l.core.Plugins.Verbs() }
+
 // scratch makes a folder for databases: in memory, where the system has a place
 // for that. SQLite's own databases in memory cannot be read beside a writer.
 func scratch() (string, error) {
