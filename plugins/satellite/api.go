@@ -91,21 +91,17 @@ func (p *Plugin) createSatellite(ctx context.Context, in *createInput) (*reply[W
 		return nil, err
 	}
 	if err := checkName(in.Body.Name); err != nil {
-		return nil, err
+		return nil, invalid("body.name", err.Error())
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
 	}
-	token, now := newToken(), db.At(p.host.Now())
-	r := row{
-		ID: id.String(), Name: in.Body.Name, Region: in.Body.Region, Tags: tagsJSON(in.Body.Tags), Capabilities: db.JSON("[]"),
-		TokenHash: hashToken(token), OfflineThreshold: threshold.Microseconds(), ThresholdAt: now, CreatedAt: now,
-	}
-	if err := p.create(ctx, r); err != nil {
+	token := newToken()
+	if err := p.create(ctx, newRow(id.String(), in.Body, threshold, token, p.host.Now())); err != nil {
 		return nil, answer(err)
 	}
-	return p.withToken(ctx, r.ID, token)
+	return p.withToken(ctx, id.String(), token)
 }
 
 func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[Item], error) {
@@ -121,7 +117,7 @@ func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[I
 	}
 	if in.Body.Name != nil {
 		if err := checkName(*in.Body.Name); err != nil {
-			return nil, err
+			return nil, invalid("body.name", err.Error())
 		}
 	}
 	err = p.update(ctx, r.ID, func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery {
@@ -211,8 +207,15 @@ func (c Config) parseThreshold(text string) (time.Duration, error) {
 	if err != nil {
 		return 0, invalid("body.offline_threshold", err.Error())
 	}
-	if d < c.MinThreshold || d > c.MaxThreshold {
-		return 0, invalid("body.offline_threshold", "it must be from "+duration.Format(c.MinThreshold)+" to "+duration.Format(c.MaxThreshold))
+	if err := c.checkThreshold(d); err != nil {
+		return 0, invalid("body.offline_threshold", err.Error())
 	}
 	return d, nil
+}
+
+func (c Config) checkThreshold(d time.Duration) error {
+	if d < c.MinThreshold || d > c.MaxThreshold {
+		return errors.New("it must be from " + duration.Format(c.MinThreshold) + " to " + duration.Format(c.MaxThreshold))
+	}
+	return nil
 }

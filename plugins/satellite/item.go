@@ -2,6 +2,7 @@ package satellite
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"time"
 
@@ -91,11 +92,11 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 func checkName(name string) error {
 	switch {
 	case !namePattern.MatchString(name):
-		return invalid("body.name", "write letters, digits, dots, underscores and hyphens, with a letter or digit first")
+		return errors.New("write letters, digits, dots, underscores and hyphens, with a letter or digit first")
 	case isID(name):
-		return invalid("body.name", "a name must not look like an id")
+		return errors.New("a name must not look like an id")
 	case name == "connect":
-		return invalid("body.name", "this name is taken by the address where satellites connect")
+		return errors.New("this name is taken by the address where satellites connect")
 	}
 	return nil
 }

@@ -51,6 +51,14 @@ type row struct {
 	CreatedAt        db.Time `bun:"created_at"`
 }
 
+// newRow is a satellite as it is created.
+func newRow(id string, s settings, threshold time.Duration, token string, now time.Time) row {
+	return row{
+		ID: id, Name: s.Name, Region: s.Region, Tags: tagsJSON(s.Tags), Capabilities: db.JSON("[]"), TokenHash: hashToken(token),
+		OfflineThreshold: threshold.Microseconds(), ThresholdAt: db.At(now), CreatedAt: db.At(now),
+	}
+}
+
 // threshold is how long the satellite may be silent.
 func (r row) threshold(c Config) time.Duration {
 	if r.OfflineThreshold == 0 {

@@ -21,9 +21,15 @@ import (
 // again would not help.
 var ErrAuthFailed = errors.New("the core refused this satellite")
 
+// An agent whose connection ended waits for FirstPause until it connects again,
+// and after each attempt that fails twice as long, up to LongestPause; each of
+// them a little more or less, by chance.
 const (
-	firstPause     = time.Second
-	longestPause   = 30 * time.Second
+	FirstPause   = time.Second
+	LongestPause = 30 * time.Second
+)
+
+const (
 	pauseJitter    = 0.25
 	beatJitter     = 0.1
 	connectTimeout = 15 * time.Second // to connect and to be let in
@@ -73,7 +79,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	c.HTTPClient = withoutRedirects(c.HTTPClient)
 	a := &agent{Config: c, address: address, began: time.Now()}
-	pause := firstPause
+	pause := FirstPause
 	for {
 		proven, err := a.session(ctx)
 		switch {
@@ -82,14 +88,14 @@ func Run(ctx context.Context, c Config) error {
 		case errors.Is(err, ErrAuthFailed):
 			return err
 		case proven:
-			pause = firstPause
+			pause = FirstPause
 		}
 		wait := jittered(pause, pauseJitter)
 		a.Log.Warn("the connection to the core ended; connecting again", "error", err, "pause", wait.Round(time.Millisecond))
 		if !sleep(ctx, wait) {
 			return nil
 		}
-		pause = min(2*pause, longestPause)
+		pause = min(2*pause, LongestPause)
 	}
 }
 
