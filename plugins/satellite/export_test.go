@@ -28,7 +28,9 @@ func (p *Plugin) Begin(ctx context.Context, id, token string) error {
 }
 
 // Heartbeat is one that came in at a time.
-func (p *Plugin) Heartbeat(s *Session, at time.Time) { p.beats.add(s, heartbeat{at: at, sentAt: at}) }
+func (p *Plugin) Heartbeat(s *Session, at time.Time) {
+	p.beats.add(s, heartbeat{at: at, sentAt: at, since: at})
+}
 
 // Flush writes the heartbeats that wait.
 func (p *Plugin) Flush(ctx context.Context) error { return p.flush(ctx) }

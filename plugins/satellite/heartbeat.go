@@ -28,6 +28,9 @@ type heartbeats struct {
 type heartbeat struct {
 	at     time.Time // when it came in
 	sentAt time.Time // by the agent's clock
+	// since is when the first came in of a row without a gap that ends with this
+	// one, and of which none is written; at, where it stands for itself.
+	since time.Time
 }
 
 func newHeartbeats() *heartbeats {
@@ -136,8 +139,8 @@ func (p *Plugin) written(h heard) {
 }
 
 // writeHeartbeats writes heartbeats of sessions that still are the newest of
-// their satellites. late are the satellites whose heartbeat came after their
-// loss, declared or not: for them it is an edge, and nothing is written here.
+// their satellites. late are the satellites that were lost, declared or not,
+// before any of it came: for them it is an edge, and nothing is written here.
 func (p *Plugin) writeHeartbeats(ctx context.Context, beats map[*session]heartbeat) (rows map[string]row, late map[string]bool, err error) {
 	byID := make(map[string]*session, len(beats))
 	for s := range beats {
@@ -162,7 +165,7 @@ func (p *Plugin) writeHeartbeats(ctx context.Context, beats map[*session]heartbe
 			s := byID[r.ID]
 			switch {
 			case r.Epoch != s.epoch:
-			case r.LastEvent == heartbeatLost, beats[s].at.After(r.deadline(p.config, since)):
+			case r.LastEvent == heartbeatLost, beats[s].since.After(r.deadline(p.config, since)):
 				late[r.ID] = true
 			default:
 				fresh = append(fresh, heartbeatRow{ID: r.ID, At: db.At(beats[s].at)})

@@ -28,6 +28,7 @@ type State struct {
 	LastEvent  string            `json:"last_event" enum:"connected,disconnected,heartbeat_lost" doc:"What happened last to its connection."`
 
 	deadline time.Time // until when it is online without being heard again
+	awaited  bool      // false: it is known that it will be heard before
 }
 
 func (p *Plugin) defineKind() (err error) {
@@ -63,6 +64,7 @@ func (p *Plugin) read(ctx context.Context, idb bun.IDB, at time.Time, ids []stri
 			deadline: r.deadline(p.config, listened.since(at, p.config.gap())),
 		}
 		s.Status = status(s.LastEvent, s.deadline, at)
+		s.awaited = !p.outside.keepsBeating(r.ID)
 		states[r.ID] = s
 	}
 	return states, nil
@@ -78,7 +80,7 @@ func status(lastEvent string, deadline, at time.Time) string {
 // deadline is the first instant at which a state is offline by itself, in the
 // precision of the database.
 func deadline(s State) time.Time {
-	if s.LastEvent != connected {
+	if s.LastEvent != connected || !s.awaited {
 		return time.Time{}
 	}
 	return s.deadline.Add(time.Microsecond)

@@ -84,6 +84,15 @@ func (p *Plugin) Beat(ctx context.Context) error {
 	return nil
 }
 
+// listened is what Beat comes to where it was called all the time: the core has
+// listened from its newest note until now.
+func (p *Plugin) listened(ctx context.Context, now time.Time) error {
+	return p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*listening)(nil)).Set("last_at = ?", db.At(now)).Where("id = 1 AND last_at < ?", db.At(now)).Exec(ctx)
+		return err
+	})
+}
+
 // rebase is for a clock that was set back: heartbeats must not lie in the
 // future, nor deadlines further away than a threshold, or a satellite that is
 // dead would not be found for as long.

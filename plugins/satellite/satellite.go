@@ -5,6 +5,9 @@
 // every node computes the same answer. A loss is found by a durable timer at
 // the satellite's threshold, by any node, once, in the transaction that records
 // it. Sessions are fenced by an epoch: what an old socket writes is refused.
+//
+// In simulations satellites are played: what they do are the verbs of the plugin
+// (simulate.go), and their agents are those of outside.go.
 package satellite
 
 import (
@@ -83,6 +86,7 @@ type Plugin struct {
 	sessions *sessions
 	beats    *heartbeats
 	failures *limiter
+	outside  *outside // nil but in a simulation
 }
 
 // New makes the plugin.
@@ -116,6 +120,9 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	}
 	if err := h.Entities().DeclareNonReactive("satellite_listening", entities.Bookkeeping,
 		"Until when the core has listened to satellites without a break, and since when."); err != nil {
+		return err
+	}
+	if err := p.addVerbs(h); err != nil {
 		return err
 	}
 	h.API(p.operations)

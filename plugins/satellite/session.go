@@ -82,6 +82,13 @@ func (s *session) setInterval(interval time.Duration, now time.Time) {
 	}
 }
 
+// every is how far apart the agent's heartbeats are to be.
+func (s *session) every() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.interval
+}
+
 // end ends the session, for the first reason that is given. It never waits.
 func (s *session) end(e ending) {
 	s.mu.Lock()

@@ -74,6 +74,11 @@ func (p *Plugin) admit(ctx context.Context, conn *websocket.Conn, remote string)
 		p.failed("connect", hello.ClientID, err)
 		return nil, ending{protocol.Error{Code: protocol.CodeUnavailable, Message: "the core could not do it; try again"}, websocket.StatusTryAgainLater}
 	}
+	return p.begin(ctx, r), ending{}
+}
+
+// begin is a session of a satellite that was let in.
+func (p *Plugin) begin(ctx context.Context, r row) *session {
 	s := newSession(r, p.config)
 	s.tell(protocol.Authenticated{
 		SatelliteID: r.ID, Session: r.SessionID, Protocol: protocol.Version, HeartbeatInterval: protocol.Duration(s.interval),
@@ -83,7 +88,7 @@ func (p *Plugin) admit(ctx context.Context, conn *websocket.Conn, remote string)
 	if err := p.checkSessions(ctx, s); err != nil {
 		p.failed("sessions", s.id, err)
 	}
-	return s, ending{}
+	return s
 }
 
 // refuse says no, for ever or, to those who failed too often, for now. A good
@@ -114,7 +119,8 @@ func (p *Plugin) take(s *session, frame []byte) {
 		s.tell(protocol.Error{Code: protocol.CodeUnexpected, Message: m.Type() + " is not expected here"})
 		return
 	}
-	p.beats.add(s, heartbeat{at: p.host.Now(), sentAt: beat.SentAt})
+	now := p.host.Now()
+	p.beats.add(s, heartbeat{at: now, sentAt: beat.SentAt, since: now})
 }
 
 // goodbye records that an agent left, and tries again while it can: otherwise
