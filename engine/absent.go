@@ -62,13 +62,13 @@ func (b *batch) missing(ctx context.Context, tx bun.Tx, a awaited) error {
 	since := time.UnixMicro(a.At).UTC()
 	payload.Since = &since
 	e := triggers.Event{
-		ID: b.NewID(), Name: triggers.Absence, At: a.due, Kind: triggers.RuleKind, EntityID: r.ID,
+		Name: triggers.Absence, At: a.due, Kind: triggers.RuleKind, EntityID: r.ID,
 		Payload: db.ToJSON(payload), Cause: entities.Cause{Actor: entities.System},
 	}
 	if t.Absent.By == nil && !t.Absent.Start && a.Kind != "" {
 		e.Kind, e.EntityID = a.Kind, a.Entity
 	}
-	return b.own(ctx, tx, r, t, e, b.late(a.due)+fmt.Sprintf("no %s for %s ", payload.Event, duration.Format(t.Absent.For)))
+	return b.own(ctx, tx, r, t, b.made(e, r.ID, t.ID), b.late(a.due)+fmt.Sprintf("no %s for %s ", payload.Event, duration.Format(t.Absent.For)))
 }
 
 // own records an event that the engine makes for one trigger, has it routed to

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -114,7 +115,8 @@ func (b *batch) write(ctx context.Context, tx bun.Tx) error {
 	return b.writeTimers(ctx, tx)
 }
 
-// writeVersions keeps the text of every rule that something now depends on.
+// writeVersions keeps the text of every rule that came into force or that
+// something now depends on.
 func (b *batch) writeVersions(ctx context.Context, tx bun.Tx) error {
 	var rows []journal.RuleVersion
 	for version, r := range b.versions {
@@ -122,11 +124,12 @@ func (b *batch) writeVersions(ctx context.Context, tx bun.Tx) error {
 			rows = append(rows, journal.RuleVersion{Version: version, Rule: r.ID, Text: r.Text, CreatedAt: b.at()})
 		}
 	}
-	if len(rows) == 0 {
-		return nil
+	for some := range slices.Chunk(rows, upsertRows) {
+		if _, err := tx.NewInsert().Model(&some).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
 	}
-	_, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx)
-	return err
+	return nil
 }
 
 // committed is called once all of it is durable.

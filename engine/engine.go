@@ -56,11 +56,13 @@ type Options struct {
 	MaxRecoveries int
 	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
 	Secret func(name string) (string, error)
-	// Shadow makes the engine one that stands beside another: expressions read
-	// the log of this database as of Now, and steps that would change an entity,
-	// emit an event, run a rule or make a silence are recorded without doing so.
-	// nil: it is no shadow.
+	// Shadow makes the engine one that stands beside another: all that it reads
+	// of entities and transitions is in the log of this database, as of Now, and
+	// steps that would change an entity, emit an event, run a rule or make a
+	// silence are recorded without doing so. nil: it is no shadow.
 	Shadow bun.IDB
+	// Twin is what a shadow knows of the engine beside it; nil: nothing.
+	Twin Twin
 	// NewID makes the ids of events and runs, which must sort by when they were
 	// made; nil: UUIDs of version 7.
 	NewID func() string

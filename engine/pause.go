@@ -22,30 +22,39 @@ var ErrNoRule = errors.New("no such rule")
 // resumes it: also across reloads and restarts. The actor is that of ctx.
 // ErrNoRule when it is not in force.
 func (e *Engine) Pause(ctx context.Context, rule, reason string) (journal.RuleState, error) {
-	return e.setPaused(ctx, rule, func(s *journal.RuleState) {
-		s.PausedAt, s.PausedBy, s.Reason, s.Tripped = db.At(e.Now()), entities.CauseOf(ctx).Actor, reason, false
-	})
+	state := journal.RuleState{Rule: rule, PausedAt: db.At(e.Now()), PausedBy: entities.CauseOf(ctx).Actor, Reason: reason}
+	return state, e.setPaused(ctx, state, state.PausedAt)
 }
 
 // Resume ends a pause, also one of a rule that was tripped.
 func (e *Engine) Resume(ctx context.Context, rule string) (journal.RuleState, error) {
-	return e.setPaused(ctx, rule, func(s *journal.RuleState) {
-		s.PausedAt, s.PausedBy, s.Reason, s.Tripped = db.Time{}, "", "", false
-	})
-}
-
-func (e *Engine) setPaused(ctx context.Context, rule string, change func(*journal.RuleState)) (journal.RuleState, error) {
 	state := journal.RuleState{Rule: rule}
-	change(&state)
-	if e.Rules().Rule(rule) == nil {
-		return state, fmt.Errorf("%w: %s", ErrNoRule, rule)
-	}
-	err := e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return putPaused(ctx, tx, &state) })
-	return state, err
+	return state, e.setPaused(ctx, state, db.At(e.Now()))
 }
 
-func putPaused(ctx context.Context, tx bun.Tx, state *journal.RuleState) error {
-	_, err := tx.NewInsert().Model(state).On("CONFLICT (rule) DO UPDATE").
+func (e *Engine) setPaused(ctx context.Context, state journal.RuleState, at db.Time) error {
+	if e.Rules().Rule(state.Rule) == nil {
+		return fmt.Errorf("%w: %s", ErrNoRule, state.Rule)
+	}
+	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return putPaused(ctx, tx, state, at) })
+}
+
+// putPaused keeps whether a rule is paused, and notes that it came to be at a
+// time.
+func putPaused(ctx context.Context, tx bun.Tx, state journal.RuleState, at db.Time) error {
+	change := journal.RuleChange{Rule: state.Rule, Change: journal.RuleResumed, Actor: state.PausedBy, Reason: state.Reason, At: at}
+	switch {
+	case state.Tripped:
+		change.Change = journal.RuleTripped
+	case state.Paused():
+		change.Change = journal.RulePaused
+	default:
+		change.Actor = entities.CauseOf(ctx).Actor
+	}
+	if err := journal.NoteChanges(ctx, tx, change); err != nil {
+		return err
+	}
+	_, err := tx.NewInsert().Model(&state).On("CONFLICT (rule) DO UPDATE").
 		Set("paused_at = EXCLUDED.paused_at, paused_by = EXCLUDED.paused_by, tripped = EXCLUDED.tripped, reason = EXCLUDED.reason").
 		Returning("NULL").Exec(ctx)
 	return err
@@ -106,16 +115,16 @@ func (b *batch) tripped(ctx context.Context, tx bun.Tx, m match) (stop bool, err
 	}
 	reason := fmt.Sprintf("it started %d runs for %s in %s", n, m.key(), duration.Format(tripWindow))
 	state := journal.RuleState{Rule: m.rule.ID, PausedAt: b.at(), PausedBy: entities.System, Tripped: true, Reason: reason}
-	if err := putPaused(ctx, tx, &state); err != nil {
+	if err := putPaused(ctx, tx, state, b.at()); err != nil {
 		return false, err
 	}
 	b.states[m.rule.ID] = state
 	b.Log.Error("a rule was paused", "rule", m.rule.ID, "reason", reason)
-	b.announce(triggers.Event{
-		ID: b.NewID(), Name: triggers.RuleTripped, At: b.now, Kind: triggers.RuleKind, EntityID: m.rule.ID,
+	b.announce(b.made(triggers.Event{
+		Name: triggers.RuleTripped, At: b.now, Kind: triggers.RuleKind, EntityID: m.rule.ID,
 		Payload: db.ToJSON(triggers.TrippedPayload{Rule: m.rule.ID, Key: m.key(), Reason: reason}),
 		Cause:   entities.Cause{Actor: entities.System, Depth: m.event.Cause.Depth + 1},
-	})
+	}, m.rule.ID, m.trigger.ID))
 	return b.paused(ctx, tx, m)
 }
 

@@ -303,7 +303,7 @@ func (b *batch) hold(ctx context.Context, tx bun.Tx, due []timer.Timer) error {
 // changedSince are the changes of the entity of a timer since it was armed,
 // before it is due; they may be yet to be routed.
 func (b *batch) changedSince(ctx context.Context, tx bun.Tx, a awaited) ([]entities.Transition, error) {
-	log, err := b.Entities.After(ctx, tx, a.Kind, a.Entity, a.Change)
+	log, err := b.Entities.After(ctx, b.log(tx), a.Kind, a.Entity, a.Change)
 	if err != nil {
 		return nil, err
 	}

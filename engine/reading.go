@@ -29,22 +29,14 @@ type reading struct {
 // of.
 func (e *Engine) present(ctx context.Context) *reading {
 	if e.Shadow != nil {
-		return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: e.Now, asOf: e.Now()}
+		return &reading{Engine: e, ctx: ctx, idb: e.log(e.DB.Read()), clock: e.Now, asOf: e.Now()}
 	}
-	return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: e.Now}
-}
-
-// log is the database whose entities and changes expressions read.
-func (e *Engine) log() bun.IDB {
-	if e.Shadow != nil {
-		return e.Shadow
-	}
-	return e.DB.Read()
+	return &reading{Engine: e, ctx: ctx, idb: e.log(e.DB.Read()), clock: e.Now}
 }
 
 // past reads what was at a time.
 func (e *Engine) past(ctx context.Context, at time.Time) *reading {
-	return &reading{Engine: e, ctx: ctx, idb: e.log(), clock: func() time.Time { return at }, asOf: at}
+	return &reading{Engine: e, ctx: ctx, idb: e.log(e.DB.Read()), clock: func() time.Time { return at }, asOf: at}
 }
 
 // functions are the functions of the expression environment.
@@ -88,7 +80,7 @@ const maxEntities = 1000
 
 func (r *reading) entities(kind string) ([]any, error) {
 	r.saw(kind, "")
-	list, err := r.Entities.List(r.ctx, r.idb, kind, "", maxEntities+1)
+	list, err := r.list(kind)
 	if err != nil {
 		return nil, err
 	}
@@ -97,18 +89,27 @@ func (r *reading) entities(kind string) ([]any, error) {
 	}
 	all := make([]any, 0, len(list))
 	for _, one := range list {
-		var state any
-		if r.asOf.IsZero() {
-			state, err = r.Events.State(kind, one.State)
-		} else if state, err = r.state(kind, one.ID); state == nil && err == nil {
-			continue // it was not there yet
-		}
+		state, err := r.Events.State(kind, one.State)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, map[string]any{"id": one.ID, "state": state})
 	}
 	return all, nil
+}
+
+// list gives the entities of a kind, and one more than there may be where there
+// are too many; of the past only the ids and the states.
+func (r *reading) list(kind string) ([]entities.Entity, error) {
+	if r.asOf.IsZero() {
+		return r.Entities.List(r.ctx, r.idb, kind, "", maxEntities+1)
+	}
+	then, err := r.Entities.ListAsOf(r.ctx, r.idb, kind, "", r.asOf, maxEntities+1)
+	list := make([]entities.Entity, len(then))
+	for i, t := range then {
+		list[i] = entities.Entity{Kind: kind, ID: t.ID, State: t.Next}
+	}
+	return list, err
 }
 
 func (r *reading) since(kind, id, field string) (time.Time, error) {
@@ -120,7 +121,7 @@ func (r *reading) since(kind, id, field string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(list) == 0 {
+	if len(list) == 0 || list[0].Delta[field][1] == nil {
 		return time.Time{}, fmt.Errorf("%w: %s %s had no %s", entities.ErrNotFound, kind, id, field)
 	}
 	return list[0].At, nil

@@ -30,6 +30,7 @@ func (b *batch) reconcile(ctx context.Context, tx bun.Tx) error {
 		return err
 	}
 	var changed []journal.RuleState
+	var changes []journal.RuleChange
 	for _, r := range b.set.Rules {
 		state, fresh, differs := stateOf(r, states[r.ID], b.at())
 		if differs {
@@ -37,6 +38,8 @@ func (b *batch) reconcile(ctx context.Context, tx bun.Tx) error {
 				return err
 			}
 			changed = append(changed, state)
+			changes = append(changes, journal.RuleChange{Rule: r.ID, Change: journal.RuleLoaded, Version: r.Version, At: b.at()})
+			b.versions[r.Version] = r
 		}
 		if err := b.begin(ctx, tx, r, state.LoadedAt.Time, fresh); err != nil {
 			return err
@@ -49,7 +52,11 @@ func (b *batch) reconcile(ctx context.Context, tx bun.Tx) error {
 				return err
 			}
 			changed = append(changed, state)
+			changes = append(changes, journal.RuleChange{Rule: id, Change: journal.RuleRemoved, At: b.at()})
 		}
+	}
+	if err := journal.NoteChanges(ctx, tx, changes...); err != nil {
+		return err
 	}
 	if err := writeStates(ctx, tx, changed); err != nil {
 		return err
@@ -158,17 +165,34 @@ func (b *batch) lookAround(ctx context.Context, tx bun.Tx, r *rules.Rule, t *rul
 	kind, _ := triggers.ChangedKind(t.Event())
 	after := ""
 	for {
-		list, err := b.Entities.List(ctx, tx, kind, after, 500)
-		if err != nil || len(list) == 0 {
+		ids, err := b.there(ctx, tx, kind, after)
+		if err != nil || len(ids) == 0 {
 			return err
 		}
-		for _, one := range list {
-			after = one.ID
-			if err := b.lookAt(ctx, tx, r, t, kind, one.ID); err != nil {
+		for _, id := range ids {
+			after = id
+			if err := b.lookAt(ctx, tx, r, t, kind, id); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// there are the ids of some entities of a kind that exist, after one.
+func (b *batch) there(ctx context.Context, tx bun.Tx, kind, after string) (ids []string, err error) {
+	const some = 500
+	if b.Shadow != nil {
+		list, err := b.Entities.ListAsOf(ctx, b.Shadow, kind, after, b.now, some)
+		for _, one := range list {
+			ids = append(ids, one.ID)
+		}
+		return ids, err
+	}
+	list, err := b.Entities.List(ctx, tx, kind, after, some)
+	for _, one := range list {
+		ids = append(ids, one.ID)
+	}
+	return ids, err
 }
 
 // longestLook bounds how far back the beginning of a state is looked for, in
@@ -178,7 +202,7 @@ const longestLook = 1000
 // lookAt matches an entity that is in the state of a trigger, from when it came
 // into it.
 func (b *batch) lookAt(ctx context.Context, tx bun.Tx, r *rules.Rule, t *rules.Trigger, kind, id string) error {
-	log, err := b.Entities.Transitions(ctx, tx, entities.Filter{Kind: kind, ID: id, Limit: longestLook})
+	log, err := b.Entities.Transitions(ctx, b.log(tx), b.known(entities.Filter{Kind: kind, ID: id, Limit: longestLook}))
 	if errors.Is(err, entities.ErrInvalid) || err == nil && len(log) == 0 {
 		return nil
 	}

@@ -141,7 +141,7 @@ func (r *router) readAhead(ctx context.Context) (ahead map[int64]change, idle bo
 		return nil, r.reconciled.Load() == r.set.Load() && (due.IsZero() || due.After(r.Now())), err
 	}
 	seqs, _ := split(notes, nil)
-	list, err := r.Entities.BySeq(ctx, r.DB.Read(), seqs...)
+	list, err := r.Entities.BySeq(ctx, r.log(r.DB.Read()), seqs...)
 	if errors.Is(err, entities.ErrInvalid) {
 		return nil, false, nil // the transaction finds out which
 	}
@@ -216,11 +216,11 @@ func (b *batch) route(ctx context.Context, tx bun.Tx, notes []outbox.Note, ahead
 // left out with an event that says so: it must not hold up all that follow.
 func (b *batch) transitions(ctx context.Context, tx bun.Tx, seqs []int64) (map[int64]entities.Transition, error) {
 	found := make(map[int64]entities.Transition, len(seqs))
-	list, err := b.Entities.BySeq(ctx, tx, seqs...)
+	list, err := b.Entities.BySeq(ctx, b.log(tx), seqs...)
 	if errors.Is(err, entities.ErrInvalid) {
 		list = nil
 		for _, seq := range seqs {
-			one, err := b.Entities.BySeq(ctx, tx, seq)
+			one, err := b.Entities.BySeq(ctx, b.log(tx), seq)
 			switch {
 			case errors.Is(err, entities.ErrInvalid):
 				b.failed(seq, err)
@@ -244,9 +244,9 @@ func (b *batch) transitions(ctx context.Context, tx bun.Tx, seqs []int64) (map[i
 func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 	t := c.Transition
 	for _, d := range c.means {
-		e := triggers.Event{
-			ID: b.NewID(), Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
-		}
+		e := b.made(triggers.Event{
+			Name: d.Name, At: t.At, Kind: t.Kind, EntityID: t.ID, Payload: d.Payload, Cause: t.Cause, Change: &t,
+		}, "", "")
 		if d.Name == triggers.DeriverFailed {
 			b.Log.Error("a deriver failed", "kind", t.Kind, "entity", t.ID, "transition", t.Seq, "failure", string(d.Payload))
 			b.Metrics.Failed("derivers", nil)
@@ -267,9 +267,9 @@ func (b *batch) transition(ctx context.Context, tx bun.Tx, c change) error {
 
 // changedEvent is the event of a change itself, whatever else it means.
 func (e *Engine) changedEvent(t entities.Transition) triggers.Event {
-	return triggers.Event{
-		ID: e.NewID(), Name: triggers.ChangedEvent(t.Kind), At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
-	}
+	return e.made(triggers.Event{
+		Name: triggers.ChangedEvent(t.Kind), At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t, Payload: emptyObject,
+	}, "", "")
 }
 
 var emptyObject = []byte("{}")
@@ -329,10 +329,7 @@ func (e *Engine) withChange(ctx context.Context, idb bun.IDB, row journal.Event)
 	event := eventOf(row)
 	if seq := max(row.TransitionSeq, row.AboutSeq); seq != 0 {
 		event.About = row.AboutSeq != 0
-		list, err := e.Entities.BySeq(ctx, idb, seq)
-		if len(list) == 0 && err == nil && e.Shadow != nil {
-			list, err = e.Entities.BySeq(ctx, e.Shadow, seq)
-		}
+		list, err := e.Entities.BySeq(ctx, e.log(idb), seq)
 		switch {
 		case errors.Is(err, entities.ErrInvalid):
 			return event, nil, fmt.Errorf("%w: %w", errUnreadable, err)

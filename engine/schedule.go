@@ -73,7 +73,7 @@ func (b *batch) tick(ctx context.Context, tx bun.Tx, a awaited) error {
 			b.skip(r, t, at, missed)
 			return nil
 		}
-		if err := b.own(ctx, tx, r, t, b.tickEvent(r, at, missed), b.late(at.Add(triggers.Jitter(t.Schedule.Jitter, scheduleName(r.ID, t.ID).key, at)))); err != nil {
+		if err := b.own(ctx, tx, r, t, b.tickEvent(r, t, at, missed), b.late(at.Add(triggers.Jitter(t.Schedule.Jitter, scheduleName(r.ID, t.ID).key, at)))); err != nil {
 			return err
 		}
 		missed = 0
@@ -81,16 +81,16 @@ func (b *batch) tick(ctx context.Context, tx bun.Tx, a awaited) error {
 	return nil
 }
 
-func (e *Engine) tickEvent(r *rules.Rule, at time.Time, missed int) triggers.Event {
-	return triggers.Event{
-		ID: e.NewID(), Name: triggers.Tick, At: at, Kind: triggers.RuleKind, EntityID: r.ID,
+func (e *Engine) tickEvent(r *rules.Rule, t *rules.Trigger, at time.Time, missed int) triggers.Event {
+	return e.made(triggers.Event{
+		Name: triggers.Tick, At: at, Kind: triggers.RuleKind, EntityID: r.ID,
 		Payload: db.ToJSON(triggers.TickPayload{ScheduledAt: at, Missed: missed}), Cause: entities.Cause{Actor: entities.System},
-	}
+	}, r.ID, t.ID)
 }
 
 // skip records that the last of some missed ticks does not fire either.
 func (b *batch) skip(r *rules.Rule, t *rules.Trigger, at time.Time, missed int) {
-	e := b.tickEvent(r, at, missed)
+	e := b.tickEvent(r, t, at, missed)
 	b.announce(e)
 	m := match{rule: r, trigger: t, event: e, at: at, note: b.late(at)}
 	b.decision(m, journal.Dropped, fmt.Sprintf("missed, with %d ticks before it; misfire is skip", missed), "")

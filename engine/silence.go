@@ -104,10 +104,10 @@ func (b *batch) silenceOver(ctx context.Context, tx bun.Tx, id string, at time.T
 		return err
 	}
 	b.silences = nil
-	b.announce(triggers.Event{
-		ID: b.NewID(), Name: triggers.SilenceEnded, At: at, Cause: entities.Cause{Actor: entities.System},
+	b.announce(b.made(triggers.Event{
+		Name: triggers.SilenceEnded, At: at, Cause: entities.Cause{Actor: entities.System},
 		Payload: db.ToJSON(triggers.SilencePayload{Silence: s.ID, Reason: s.Reason}),
-	})
+	}, "", ""))
 	var rows []journal.SilencedMatch
 	if err := tx.NewDelete().Model(&rows).Where("silence = ?", id).Returning("*").Scan(ctx); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (b *batch) again(ctx context.Context, tx bun.Tx, s journal.Silence, row jou
 	if err != nil {
 		return err
 	}
-	log, err := b.Entities.After(ctx, tx, row.Kind, row.EntityID, event.Change.Version)
+	log, err := b.Entities.After(ctx, b.log(tx), row.Kind, row.EntityID, event.Change.Version)
 	if err != nil && !errors.Is(err, entities.ErrInvalid) {
 		return err
 	}
@@ -153,10 +153,10 @@ func (b *batch) again(ctx context.Context, tx bun.Tx, s journal.Silence, row jou
 
 // found is the match of an entity as a change has left it, looked at later.
 func (b *batch) found(r *rules.Rule, t *rules.Trigger, change entities.Transition, at time.Time) (match, error) {
-	e := triggers.Event{
-		ID: b.NewID(), Name: triggers.ChangedEvent(change.Kind), At: at, Kind: change.Kind, EntityID: change.ID,
+	e := b.made(triggers.Event{
+		Name: triggers.ChangedEvent(change.Kind), At: at, Kind: change.Kind, EntityID: change.ID,
 		Payload: emptyObject, Cause: entities.Cause{Actor: entities.System}, Change: &change, About: true,
-	}
+	}, r.ID, t.ID)
 	value, err := b.Events.Value(e)
 	return match{rule: r, trigger: t, event: e, value: value, at: at}, err
 }

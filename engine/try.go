@@ -97,7 +97,7 @@ func (e *Engine) NextChange(ctx context.Context, run string) (next time.Time, er
 		return next, err
 	}
 	for _, w := range watches {
-		at, err := e.Entities.NextChange(ctx, e.log(), w.Kind, w.EntityID, e.Now())
+		at, err := e.Entities.NextChange(ctx, e.log(e.DB.Read()), w.Kind, w.EntityID, e.Now())
 		if err != nil {
 			return next, err
 		}

@@ -62,6 +62,9 @@ func (e *Engine) newWalk(run journal.Run) *walk {
 // walk takes a claimed run as far as it goes. An error means that it is not
 // known how far that was; the journal knows.
 func (w *walk) walk(ctx context.Context) error {
+	if ghost, err := w.ghost(ctx); ghost != nil || err != nil {
+		return w.haunt(ctx, ghost, err)
+	}
 	err := w.prepare(ctx)
 	if w.run.Recoveries > w.MaxRecoveries*runRecoveries {
 		err = &givenUp{times: w.run.Recoveries}

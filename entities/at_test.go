@@ -3,6 +3,7 @@ package entities_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,5 +62,29 @@ func TestOneTimeForAChange(t *testing.T) {
 	must(t, err)
 	if !wrote.After(start.Add(time.Minute)) || !wrote.Equal(read) || !wrote.Equal(logged()) {
 		t.Errorf("a deadline was written at %s, read at %s and logged at %s", wrote, read, logged())
+	}
+}
+
+// What is gone now was there then, and the other way round.
+func TestListAsOf(t *testing.T) {
+	n := open(t, dbtest.SQLite(t))
+	doors := define(t, n, entities.Spec[door]{Name: "door"})
+	for _, id := range []string{"a", "b", "c"} {
+		n.Set(n.Now().Add(time.Minute))
+		_, err := doors.Mutate(t.Context(), id, to(door{Status: "closed"}))
+		must(t, err)
+	}
+	n.Set(n.Now().Add(time.Minute))
+	must(t, doors.Remove(t.Context(), "a", func(context.Context, bun.Tx, door) error { return nil }))
+	for at, want := range map[time.Duration][]string{0: nil, time.Minute: {"a"}, 3 * time.Minute: {"a", "b"}, time.Hour: {"b", "c"}} {
+		list, err := n.kinds.ListAsOf(t.Context(), n.db.Read(), "door", "", start.Add(at), 2)
+		must(t, err)
+		var got []string
+		for _, one := range list {
+			got = append(got, one.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("at %s there were %v, want %v", at, got, want)
+		}
 	}
 }

@@ -283,6 +283,37 @@ func (r *Registry) NextChange(ctx context.Context, idb bun.IDB, kindName, id str
 	return first.Time, err
 }
 
+// ListAsOf is up to limit entities of a kind with ids after the given one, by
+// id, that existed at a time: of each the transition that was the newest then.
+// What the log does not tell any more is ErrPruned.
+func (r *Registry) ListAsOf(ctx context.Context, idb bun.IDB, kindName, after string, at time.Time, limit int) (list []Transition, err error) {
+	const page = 500
+	for {
+		// Those that have gone since have a row still.
+		var ids []string
+		if err := idb.NewSelect().Model((*entityRow)(nil)).Column("id").Where("kind = ? AND id > ?", kindName, after).
+			Order("id").Limit(page).Scan(ctx, &ids); err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			after = id
+			then, err := r.AsOf(ctx, idb, kindName, id, at)
+			switch {
+			case errors.Is(err, ErrNotFound):
+				continue
+			case err != nil:
+				return nil, err
+			}
+			if list = append(list, then); len(list) == limit {
+				return list, nil
+			}
+		}
+		if len(ids) < page {
+			return list, nil
+		}
+	}
+}
+
 // Hold locks entities of a kind until the end of the transaction. A change that
 // is under way when it is called is in the log when it returns, or will be
 // later than the engine's now.

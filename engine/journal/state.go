@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -41,6 +42,42 @@ func RuleStates(ctx context.Context, idb bun.IDB, all bool) (map[string]RuleStat
 		states[s.Rule] = s
 	}
 	return states, nil
+}
+
+// RuleChange is a change of what is known of a rule. It stays, with the texts of
+// the versions: so that it can be told what a rule was at any time.
+type RuleChange struct {
+	bun.BaseModel `bun:"table:rule_changes"`
+
+	Seq     int64      `bun:"seq,pk,autoincrement"`
+	Rule    string     `bun:"rule"`
+	Change  ChangeKind `bun:"change"`
+	Version string     `bun:"version,nullzero"` // of RuleLoaded: that came into force
+	Actor   string     `bun:"actor,nullzero"`   // of pauses: who paused it
+	Reason  string     `bun:"reason,nullzero"`  // likewise
+	At      db.Time    `bun:"at"`
+}
+
+// ChangeKind is what happened to a rule.
+type ChangeKind string
+
+// What can happen to a rule.
+const (
+	RuleLoaded  ChangeKind = "loaded"  // a version came into force
+	RuleRemoved ChangeKind = "removed" // no file has it any more
+	RulePaused  ChangeKind = "paused"  // by somebody
+	RuleResumed ChangeKind = "resumed"
+	RuleTripped ChangeKind = "tripped" // paused by the engine, as it started too many runs
+)
+
+// NoteChanges records changes of rules.
+func NoteChanges(ctx context.Context, idb bun.IDB, changes ...RuleChange) error {
+	for some := range slices.Chunk(changes, 1000) {
+		if _, err := idb.NewInsert().Model(&some).ExcludeColumn("seq").Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Item is an event that a trigger has gathered.

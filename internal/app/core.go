@@ -50,6 +50,7 @@ type Config struct {
 	Inline bool          // see engine.Options
 	NewID  func() string // see engine.Options
 	Shadow bun.IDB       // see engine.Options
+	Twin   engine.Twin   // see engine.Options
 	// Act is put in the place of every action of the plugins, where nothing
 	// outside may happen; see action.Set.Wrap.
 	Act func(action.Action) action.Action
@@ -153,7 +154,7 @@ func (c *Core) wire() error {
 	c.Engine = engine.New(engine.Options{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
-		Secret: c.config.Secret, NewID: c.config.NewID, Shadow: c.config.Shadow,
+		Secret: c.config.Secret, NewID: c.config.NewID, Shadow: c.config.Shadow, Twin: c.config.Twin,
 	})
 	if in != nil {
 		c.Engine.Measure(in)
@@ -161,8 +162,8 @@ func (c *Core) wire() error {
 	for table, note := range map[string]string{
 		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
 		"events": "what changes meant; follows from the transitions", "decisions": "what became of matches",
-		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules that something began with",
-		"migrations": "which migrations were applied", "rule_states": "which rules are in force, and which are paused",
+		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules",
+		"migrations": "which migrations were applied", "rule_states": "which rules are in force, and which are paused", "rule_changes": "which were at any time",
 		"window_items": "events that triggers gather", "latches": "what triggers remember",
 		"listeners": "which events runs wait for", "mail": "events that came for runs", "watches": "entities that runs watch",
 		"silences": "times in which matches do not run", "silenced": "matches to be looked at again",

@@ -14,6 +14,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/action"
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/clock"
@@ -40,7 +41,8 @@ type Options struct {
 	Secret func(name string) (string, error)
 	// NewID makes ids; nil: as in production.
 	NewID  func() string
-	Shadow bun.IDB // see engine.Options
+	Shadow bun.IDB     // see engine.Options
+	Twin   engine.Twin // see engine.Options
 	// Looked is called whenever the engine looks at the clock; nil: nobody is
 	// told.
 	Looked func()
@@ -73,7 +75,7 @@ func (s *Sim) open(ctx context.Context) error {
 	}
 	core, err := app.Open(ctx, app.Config{
 		DB: o.DB, NoSync: true, Node: "sim", Plugins: brought, Now: s.now, Inline: true, Log: o.Log, Secret: o.Secret,
-		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID, Shadow: o.Shadow,
+		Set: o.Set, Files: o.Files, Act: o.Act, NewID: o.NewID, Shadow: o.Shadow, Twin: o.Twin,
 	})
 	if err != nil {
 		return err // the core of before stays, for Close

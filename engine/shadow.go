@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/timer"
+	"github.com/flightrules/flightrules/entities"
+	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/triggers"
+)
+
+// Twin is what a shadow knows of the engine that it stands beside.
+type Twin interface {
+	// EventID is the id that an event has there, which is given without one: a
+	// change, or what the engine makes for a trigger of a rule. "": it has none.
+	EventID(e triggers.Event, rule, trigger string) string
+	// Ghost is how a run ended there; nil: there was no such run, and it is
+	// walked.
+	Ghost(ctx context.Context, run journal.Run) (*Ghost, error)
+}
+
+// Ghost is the end of a run that is not walked: nothing of it happens but that
+// it is active until then.
+type Ghost struct {
+	At     time.Time // zero: it has not ended
+	Status journal.RunStatus
+	Why    string
+}
+
+// log is where the transitions are: with the other rows or, in a shadow, in the
+// database that it is of.
+func (e *Engine) log(idb bun.IDB) bun.IDB {
+	if e.Shadow != nil {
+		return e.Shadow
+	}
+	return idb
+}
+
+// known narrows a query over the log to what there is of it: in a shadow, what
+// there was then.
+func (b *batch) known(f entities.Filter) entities.Filter {
+	if b.Shadow != nil {
+		f.To = b.now.Add(time.Microsecond)
+	}
+	return f
+}
+
+// made gives an event that the engine makes its id.
+func (e *Engine) made(event triggers.Event, rule, trigger string) triggers.Event {
+	if e.Twin != nil {
+		event.ID = e.Twin.EventID(event, rule, trigger)
+	}
+	if event.ID == "" {
+		event.ID = e.NewID()
+	}
+	return event
+}
+
+func (w *walk) ghost(ctx context.Context) (*Ghost, error) {
+	if w.Twin == nil {
+		return nil, nil
+	}
+	return w.Twin.Ghost(ctx, w.run)
+}
+
+// haunt waits until a ghost ends, deaf to all else, and ends with it.
+func (w *walk) haunt(ctx context.Context, ghost *Ghost, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case !ghost.At.IsZero() && !w.Now().Before(ghost.At):
+		return w.finish(ctx, ghost.Status, ghost.Why, false)
+	}
+	return w.share(ctx, &report{
+		set:  "status = ?, lease_node = NULL, lease_until = NULL, heeds = ?, ready = ?",
+		args: []any{journal.RunWaiting, false, false}, wake: ghost.At, deaf: true,
+	})
+}
+
+// Armed is a deadline of the router.
+type Armed struct {
+	Kind    string // "dwell", "unless", "group", "absent", "schedule", "silence"
+	Rule    string // and all that follows: "" of a silence
+	Trigger string
+	Event   string    // the id of the event that armed it; "": none did
+	Key     string    // of what a trigger gathers
+	At      time.Time // from when it counts; of a schedule, the tick
+	Due     time.Time
+}
+
+// Armed are the deadlines of the router up to a time, in their order.
+func (e *Engine) Armed(ctx context.Context, until time.Time) ([]Armed, error) {
+	due, err := timer.DueOf(ctx, e.DB.Read(), routerTimers, until, routeBatch)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Armed, len(due))
+	for i, t := range due {
+		list[i] = Armed{Kind: t.Kind, Key: t.Key, Due: t.DueAt.Time}
+		var a awaited
+		if t.Kind != silenceTimer && json.Unmarshal(t.Payload, &a) == nil {
+			list[i] = Armed{t.Kind, a.Rule, a.Trigger, a.EventID, a.Key, time.UnixMicro(a.At).UTC(), t.DueAt.Time}
+		}
+	}
+	return list, nil
+}
+
+// Recall puts silences and states of rules in force as they were recorded.
+func (e *Engine) Recall(ctx context.Context, silences []journal.Silence, states []journal.RuleState) error {
+	return e.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		for _, s := range silences {
+			if err := openSilence(ctx, tx, s); err != nil {
+				return err
+			}
+		}
+		for _, s := range states {
+			if err := putPaused(ctx, tx, s, db.At(e.Now())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
