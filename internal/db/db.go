@@ -55,6 +55,7 @@ type DB struct {
 	pg    *pgx.ConnConfig // nil for SQLite
 	lock  *fileLock       // SQLite only
 	hints *hints
+	still *unchanged // of OpenReadOnly; nil: it may change
 }
 
 // Open opens "sqlite:PATH" or "postgres://...". A SQLite file is created when
@@ -183,7 +184,7 @@ func (d *DB) Close() error {
 	if d.lock != nil {
 		err = errors.Join(err, d.lock.release())
 	}
-	return err
+	return errors.Join(err, d.still.check())
 }
 
 type inWrite struct{}
