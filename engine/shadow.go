@@ -19,6 +19,9 @@ type Twin interface {
 	// EventID is the id that an event has there, which is given without one: a
 	// change, or what the engine makes for a trigger of a rule. "": it has none.
 	EventID(e triggers.Event, rule, trigger string) string
+	// Fires says whether the router looked at its deadlines when it looked at what
+	// the shadow looks at now: it does not while more waits to be routed.
+	Fires() bool
 	// Ghost is how a run ended there; nil: there was no such run, and it is
 	// walked.
 	Ghost(ctx context.Context, run journal.Run) (*Ghost, error)
@@ -60,6 +63,9 @@ func (e *Engine) made(event triggers.Event, rule, trigger string) triggers.Event
 	}
 	return event
 }
+
+// fires says whether deadlines are looked at now.
+func (e *Engine) fires() bool { return e.Twin == nil || e.Twin.Fires() }
 
 func (w *walk) ghost(ctx context.Context) (*Ghost, error) {
 	if w.Twin == nil {

@@ -247,6 +247,21 @@ func (r *Registry) BySeq(ctx context.Context, idb bun.IDB, seqs ...int64) ([]Tra
 	return r.transitionsOf(rows)
 }
 
+// Log is up to limit transitions after one seq and up to another, oldest first;
+// of some kinds only, where there are any.
+func (r *Registry) Log(ctx context.Context, idb bun.IDB, after, until int64, kinds []string, limit int) ([]Transition, error) {
+	var rows []transitionRow
+	q := idb.NewSelect().Model(&rows).Where("seq > ? AND seq <= ?", after, until).Order("seq").Limit(int64(limit))
+	if len(kinds) > 0 {
+		// By the index of kinds all of them would have to be sorted for each page.
+		q = q.Where("kind || '' IN (?)", bun.List(kinds))
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, err
+	}
+	return r.transitionsOf(rows)
+}
+
 // AsOf is the transition that was the newest of an entity at a time; its Next
 // is the state then. ErrNotFound when the entity did not exist, ErrPruned when
 // the log does not tell.

@@ -118,3 +118,23 @@ func (u *unchanged) check() error {
 	}
 	return nil
 }
+
+// Migrated says whether a database is at the version of these migrations: what
+// Migrate would have left.
+func (d *DB) Migrated(ctx context.Context, sets ...Migrations) error {
+	for _, set := range sets {
+		list, err := d.load(set)
+		if err != nil {
+			return err
+		}
+		var newest int
+		if err := d.read.NewSelect().Table("migrations").ColumnExpr("COALESCE(MAX(version), 0)").
+			Where("owner = ?", set.Owner).Scan(ctx, &newest); err != nil {
+			return fmt.Errorf("it was never migrated: %w", err)
+		}
+		if newest != len(list) {
+			return fmt.Errorf("%s is at version %d, and this program knows %d: migrate it, or run the newer program", set.Owner, newest, len(list))
+		}
+	}
+	return nil
+}
