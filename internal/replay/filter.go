@@ -24,6 +24,8 @@ type filter struct {
 	awaited []string        // events that runs which are walked may wait for
 	watched map[string]bool // kinds that they may watch; "": any
 
+	surely bool // only what certainly leads to a decision matters
+
 	pure  map[*expression.Program]bool
 	fails map[*rules.Trigger]bool // triggers that have failed: they remember that
 	reads []string                // the functions by which expressions look around
@@ -78,7 +80,7 @@ func (f *filter) hears(name string) bool {
 
 // transition says whether a change may matter.
 func (f *filter) transition(t entities.Transition) bool {
-	if f.watched[t.Kind] || f.watched[""] {
+	if !f.surely && (f.watched[t.Kind] || f.watched[""]) {
 		return true
 	}
 	e := triggers.Event{At: t.At, Kind: t.Kind, EntityID: t.ID, Cause: t.Cause, Change: &t}
@@ -103,7 +105,7 @@ func (f *filter) recorded(row journal.Event) bool {
 }
 
 func (f *filter) event(e triggers.Event) bool {
-	if f.hears(e.Name) || e.Name == triggers.Manual && f.ids[e.EntityID] {
+	if !f.surely && f.hears(e.Name) || e.Name == triggers.Manual && f.ids[e.EntityID] {
 		return true
 	}
 	if !f.set.Listens(e.Name) {
@@ -129,21 +131,27 @@ func (f *filter) matters(c rules.Candidate, e triggers.Event, value map[string]a
 			yes = true // the router contains it, and has a record of it
 		}
 	}()
+	if f.surely && (c.Role == rules.Ending || c.Trigger.Absent != nil) {
+		return false
+	}
 	trigger, where := c.Looks()
 	_, becomes := trigger.(triggers.OnBecoming)
 	if l, ok := trigger.(triggers.Latching); ok && l.Latches() && (!becomes || f.fails[c.Trigger]) {
-		return true
+		return !f.surely
 	}
 	matches, _, err := trigger.Match(e, triggers.Forgotten)
 	if err != nil {
 		f.fails[c.Trigger] = true
 		return true
 	}
-	if holding, ok := trigger.(triggers.Holding); ok && c.Role == rules.Match && !c.Trigger.Hold.IsZero() && e.Change != nil && holding.Breaks(*e.Change) {
+	if holding, ok := trigger.(triggers.Holding); ok && !f.surely && c.Role == rules.Match && !c.Trigger.Hold.IsZero() && e.Change != nil && holding.Breaks(*e.Change) {
 		return true
 	}
-	if !matches || where == nil || !f.isPure(c.Rule, where) {
+	if !matches || where == nil {
 		return matches
+	}
+	if !f.isPure(c.Rule, where) {
+		return !f.surely
 	}
 	holds, err := where.Bool(map[string]any{
 		"event": value, "trigger": map[string]any{"id": c.Trigger.ID, "rule": c.Rule.ID}, "vars": map[string]any{},

@@ -16,8 +16,9 @@ import (
 type looks struct {
 	idb   bun.IDB
 	loads []time.Time // when rules came into force and left it, which is a look too
-	// idle says that an item is nothing to the rules that came into force then.
-	idle  func(one *item, at time.Time) bool
+	// later says that an item was routed under the rules that came into force then,
+	// and not under those before.
+	later func(one *item, at time.Time) bool
 	after int64
 	ahead []decided
 	ended bool
@@ -52,9 +53,7 @@ func (l *looks) when(ctx context.Context, one *item) (time.Time, error) {
 		l.loads = l.loads[1:]
 	}
 	if len(l.loads) > 0 && (len(l.ahead) == 0 || l.loads[0].Before(l.ahead[0].At.Time)) {
-		// Nothing was decided about it: it was routed under the rules to which it
-		// is nothing.
-		if c := l.loads[0]; c.Sub(one.at) <= soon && l.idle(one, c) {
+		if c := l.loads[0]; c.Sub(one.at) <= soon && l.later(one, c) {
 			return c, nil
 		}
 		return time.Time{}, nil

@@ -32,6 +32,7 @@ type known struct {
 	versions map[string]journal.RuleVersion
 	silences []journal.Silence
 	begin    time.Time // of the log
+	cut      bool      // what was before that has been removed
 }
 
 func readKnown(ctx context.Context, idb bun.IDB) (*known, error) {
@@ -53,19 +54,35 @@ func readKnown(ctx context.Context, idb bun.IDB) (*known, error) {
 	for _, v := range versions {
 		k.versions[v.Version] = v
 	}
+	return k, k.findBegin(ctx, idb)
+}
+
+// findBegin finds the time from which on the log is complete: its very first
+// row or, where its beginning has been removed, the first decision. Single rows
+// may be older then.
+func (k *known) findBegin(ctx context.Context, idb bun.IDB) error {
+	var firsts []time.Time
+	for _, table := range []string{"decisions", "transitions", "events"} {
+		var row []struct{ Seq, At int64 }
+		if err := idb.NewSelect().Table(table).Column("seq", "at").Order("seq").Limit(1).Scan(ctx, &row); err != nil {
+			return err
+		}
+		if len(row) > 0 {
+			firsts = append(firsts, time.UnixMicro(row[0].At).UTC())
+			k.cut = k.cut || table != "decisions" && row[0].Seq > 1
+		}
+	}
+	if k.cut {
+		k.begin = firsts[0]
+		return nil
+	}
 	if len(k.changes) > 0 {
-		k.begin = k.changes[0].At.Time
+		firsts = append(firsts, k.changes[0].At.Time)
 	}
-	for _, table := range []string{"transitions", "events"} {
-		var first []int64
-		if err := idb.NewSelect().Table(table).Column("at").Order("seq").Limit(1).Scan(ctx, &first); err != nil {
-			return nil, err
-		}
-		if len(first) > 0 && (k.begin.IsZero() || time.UnixMicro(first[0]).Before(k.begin)) {
-			k.begin = time.UnixMicro(first[0]).UTC()
-		}
+	if len(firsts) > 0 {
+		k.begin = slices.MinFunc(firsts, time.Time.Compare)
 	}
-	return k, nil
+	return nil
 }
 
 // loads are when rules came into force and left it.
@@ -78,8 +95,16 @@ func (k *known) loads() (times []time.Time) {
 	return times
 }
 
-// end is the last time of which anything is recorded.
+// end is the last time of which anything is recorded, or that before what the
+// source is yet to route.
 func (k *known) end(ctx context.Context, idb bun.IDB) (end time.Time, err error) {
+	var unrouted db.Time
+	if err := idb.NewSelect().TableExpr("outbox AS o").Join("JOIN transitions AS t ON t.seq = o.transition_seq").ColumnExpr("MIN(t.at)").Scan(ctx, &unrouted); err != nil {
+		return end, err
+	}
+	if !unrouted.IsZero() {
+		return unrouted.Add(-time.Microsecond), nil
+	}
 	for _, c := range k.changes {
 		end = latest(end, c.At.Time)
 	}
@@ -106,6 +131,7 @@ func latest(a, b time.Time) time.Time {
 // plan is which rules are in force when.
 type plan struct {
 	begin   time.Time
+	since   time.Time // zero: the log is whole; else begin
 	changes []change
 	all     *rules.Set      // every version of every rule that there will be
 	ids     map[string]bool // of them
@@ -124,6 +150,9 @@ type change struct {
 
 func (p *player) newPlan(k *known) (plan, error) {
 	n := plan{begin: k.begin, ids: map[string]bool{}, walked: map[string]bool{}}
+	if k.cut {
+		n.since = k.begin
+	}
 	var err error
 	if p.AsRecorded {
 		err = n.recorded(p, k)
@@ -144,6 +173,9 @@ func (p *player) newPlan(k *known) (plan, error) {
 		}
 	}
 	n.recall(k)
+	for i, c := range n.changes {
+		n.changes[i].at = latest(c.at, n.begin)
+	}
 	slices.SortStableFunc(n.changes, func(a, b change) int { return a.at.Compare(b.at) })
 	return n, nil
 }
@@ -334,6 +366,9 @@ func (n *plan) recall(k *known) {
 	for _, s := range k.silences {
 		s.EndedAt, s.File = db.Time{}, false
 		n.changes = append(n.changes, change{at: s.CreatedAt.Time, silences: []journal.Silence{s}})
+	}
+	if k.cut {
+		n.note(fmt.Sprintf("the log begins at %s, what was before has been removed: windows, deadlines and states that reach back further are not what they were", n.begin.Format(time.RFC3339)))
 	}
 	if len(k.changes) > 0 && k.changes[0].At.Sub(n.begin) > noteAfter {
 		n.note(fmt.Sprintf("how rules came into force and were paused is on record since %s only", k.changes[0].At.UTC().Format(time.RFC3339)))

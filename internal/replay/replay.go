@@ -138,7 +138,7 @@ func (p *player) prepare(ctx context.Context) error {
 		p.Until = end
 	}
 	p.twin = &twin{Options: &p.Options}
-	p.from = &stream{idb: p.Source.Read(), until: p.Until, ids: p.plan.ids, told: p.Progress, loads: known.loads(), sets: p.plan.changes}
+	p.from = &stream{idb: p.Source.Read(), since: p.plan.since, until: p.Until, ids: p.plan.ids, told: p.Progress, loads: known.loads(), sets: p.plan.changes}
 	p.seen = newHarvest(&p.Options, known, p.plan)
 	return nil
 }

@@ -24,13 +24,13 @@ const pageSize = 2000
 // their own; decisions tell when, and after what, something was routed that
 // anything was decided about.
 type stream struct {
-	idb   bun.IDB
-	sim   *sim.Sim
-	until time.Time
-	ids   map[string]bool // of the rules
-	loads []time.Time     // see looks
-	sets  []change        // of rules
-	told  func(part float64)
+	idb          bun.IDB
+	sim          *sim.Sim
+	since, until time.Time
+	ids          map[string]bool // of the rules
+	loads        []time.Time     // see looks
+	sets         []change        // of rules
+	told         func(part float64)
 
 	filter      *filter
 	transitions rows
@@ -90,7 +90,7 @@ func (s *stream) begin(ctx context.Context, f *filter) error {
 		if err := s.idb.NewSelect().Table(table).ColumnExpr("COALESCE(MIN(seq), 1) AS first, COALESCE(MAX(seq), 0) AS last, COUNT(*) AS n").Scan(ctx, &bounds); err != nil {
 			return err
 		}
-		rows.looks = looks{idb: s.idb, loads: s.loads, idle: s.idle}
+		rows.looks = looks{idb: s.idb, loads: s.loads, later: s.later}
 		rows.first, rows.after, rows.last, rows.n = bounds.First-1, bounds.First-1, bounds.Last, bounds.N
 	}
 	if len(f.kinds) == 0 {
@@ -99,19 +99,26 @@ func (s *stream) begin(ctx context.Context, f *filter) error {
 	return nil
 }
 
-// idle says that an item is nothing to the rules that are in force from a time.
-func (s *stream) idle(one *item, at time.Time) bool {
+// later says that an item about which nothing was decided was routed under the
+// rules that came into force at a time: those before would have decided, and
+// these need not.
+func (s *stream) later(one *item, at time.Time) bool {
+	return s.decides(one, at.Add(-time.Microsecond)) || !s.decides(one, at)
+}
+
+// decides says whether the rules of a time surely decide about an item.
+func (s *stream) decides(one *item, at time.Time) bool {
 	for i := len(s.sets) - 1; i >= 0; i-- {
 		if s.sets[i].set != nil && !s.sets[i].at.After(at) {
 			f := *s.filter
-			f.set = s.sets[i].set
+			f.set, f.surely = s.sets[i].set, true
 			if one.event != nil {
-				return !f.recorded(*one.event)
+				return f.recorded(*one.event)
 			}
-			return !f.transition(one.transition)
+			return f.transition(one.transition)
 		}
 	}
-	return true
+	return false
 }
 
 // group is what was routed next, at the earliest now; nil at the end.
@@ -235,7 +242,7 @@ func (s *stream) readTransitions(ctx context.Context) error {
 			r.after = r.last
 			break
 		}
-		if s.filter.transition(t) {
+		if !t.At.Before(s.since) && s.filter.transition(t) {
 			items = append(items, item{transition: t, at: t.At})
 		}
 	}
@@ -364,7 +371,7 @@ func (s *stream) readEvents(ctx context.Context) error {
 	for _, e := range list {
 		r.after = e.Seq
 		switch ofRule := e.Kind != triggers.RuleKind || s.ids[e.EntityID]; {
-		case e.At.After(s.until), made[e.Name] && ofRule:
+		case e.At.After(s.until), e.At.Before(s.since), made[e.Name] && ofRule:
 			continue
 		}
 		if s.filter.recorded(e) {
