@@ -86,8 +86,13 @@ const clearLine = "\r\033[K"
 
 func showProgress(w io.Writer) func(bench.Progress) {
 	return func(p bench.Progress) {
-		const width = 30
-		done := int(p.Part * width)
-		_, _ = fmt.Fprintf(w, clearLine+"%-24s [%s%s] %3.0f%%", p.Name, strings.Repeat("#", done), strings.Repeat(" ", width-done), 100*p.Part) // nobody to tell
+		_, _ = fmt.Fprint(w, bar(p.Name, p.Part)) // nobody to tell
 	}
+}
+
+// bar is a line that shows how far something is, in the place of the one before.
+func bar(name string, part float64) string {
+	const width = 30
+	done := int(part * width)
+	return fmt.Sprintf(clearLine+"%-24s [%s%s] %3.0f%%", name, strings.Repeat("#", done), strings.Repeat(" ", width-done), 100*part)
 }

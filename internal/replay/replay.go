@@ -48,6 +48,8 @@ type Options struct {
 	// end of the log. The log is gone through from its beginning all the same:
 	// windows, deadlines and modes hang on what was before.
 	Since, Until time.Time
+	// Last is Since as a time before the end; zero: Since counts.
+	Last time.Duration
 	// Plugins makes the plugins; what their actions do is not done.
 	Plugins func() []plugins.Plugin
 	// Items bounds how many items of each rule the report holds; zero: 1,000.
@@ -136,6 +138,9 @@ func (p *player) prepare(ctx context.Context) error {
 	}
 	if p.Until.IsZero() {
 		p.Until = end
+	}
+	if p.Last > 0 {
+		p.Since = p.Until.Add(-p.Last)
 	}
 	p.twin = &twin{Options: &p.Options}
 	p.from = &stream{idb: p.Source.Read(), since: p.plan.since, until: p.Until, ids: p.plan.ids, told: p.Progress, loads: known.loads(), sets: p.plan.changes}

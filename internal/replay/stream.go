@@ -100,10 +100,9 @@ func (s *stream) begin(ctx context.Context, f *filter) error {
 }
 
 // later says that an item about which nothing was decided was routed under the
-// rules that came into force at a time: those before would have decided, and
-// these need not.
+// rules that came into force at a time: those before would have decided.
 func (s *stream) later(one *item, at time.Time) bool {
-	return s.decides(one, at.Add(-time.Microsecond)) || !s.decides(one, at)
+	return s.decides(one, at.Add(-time.Microsecond))
 }
 
 // decides says whether the rules of a time surely decide about an item.
