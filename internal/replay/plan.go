@@ -73,7 +73,7 @@ func (k *known) findBegin(ctx context.Context, idb bun.IDB) error {
 		}
 	}
 	if k.cut {
-		k.begin = firsts[0]
+		k.begin = firsts[0].Add(-time.Second) // what it is about came shortly before
 		return nil
 	}
 	if len(k.changes) > 0 {
