@@ -39,6 +39,8 @@ type Options struct {
 	// Satellites are how many there are in detect, of which every tenth goes
 	// silent; zero: 10,000.
 	Satellites int
+	// Log is how many recorded transitions replay goes through; zero: a million.
+	Log int
 	// Threshold is after how much silence a satellite in detect is lost; zero:
 	// 6 s. The measurement takes a little more than twice that.
 	Threshold time.Duration
@@ -83,7 +85,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"replay", replayed}}
 
 // Works are the names of what can be measured.
 func Works() []string {
@@ -138,6 +140,9 @@ func (o Options) filled() (Options, error) {
 	}
 	if o.Satellites == 0 {
 		o.Satellites = 10_000
+	}
+	if o.Log == 0 {
+		o.Log = 1_000_000
 	}
 	if o.Threshold == 0 {
 		o.Threshold = 6 * time.Second

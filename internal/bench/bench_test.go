@@ -12,7 +12,7 @@ import (
 )
 
 // small is so little of everything that it says nothing about speed.
-var small = bench.Options{Length: 50 * time.Millisecond, Rules: 1500, Waits: 300, Satellites: 100, Threshold: 2 * time.Second}
+var small = bench.Options{Length: 50 * time.Millisecond, Rules: 1500, Waits: 300, Satellites: 100, Log: 20_000, Threshold: 2 * time.Second}
 
 func TestRun(t *testing.T) {
 	t.Run("each work gives its results, complete and with a baseline where there is one", func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 			"match/100/all", "match/100/right", "match/150/all", "match/150/right", "match/1500/all", "match/1500/right", "load/1500",
 			"mutate/sqlite/1", "mutate/sqlite/64", "mutate/sqlite/256", "mutate/postgres/1", "mutate/postgres/64", "mutate/postgres/256",
 			"decide/sqlite/64", "decide/sqlite/256", "decide/postgres/64", "decide/postgres/256",
-			"run/sqlite", "run/postgres", "wake/sqlite", "wake/postgres", "latency/sqlite", "latency/postgres", "detect",
+			"run/sqlite", "run/postgres", "wake/sqlite", "wake/postgres", "latency/sqlite", "latency/postgres", "detect", "replay/20000",
 		}
 		if !slices.Equal(names, want) {
 			t.Errorf("results are %v, want %v", names, want)
