@@ -240,6 +240,11 @@ func (b *batch) fireDue(ctx context.Context, tx bun.Tx) (int, error) {
 		if p, known := b.timers[name]; known && p.dirty {
 			continue // this batch has already decided about it, or armed it anew
 		}
+		if yes, err := b.fires(ctx, t); err != nil {
+			return fired, err
+		} else if !yes {
+			continue
+		}
 		fired++
 		if err := b.fire(ctx, tx, t); err != nil {
 			return fired, err

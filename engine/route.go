@@ -82,7 +82,7 @@ func (r *router) Step(ctx context.Context) (more bool, err error) {
 			return err
 		}
 		fired := 0
-		if last && r.fires() {
+		if last && r.looks() {
 			if fired, err = b.fireDue(ctx, tx); err != nil {
 				return err
 			}

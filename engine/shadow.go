@@ -19,9 +19,11 @@ type Twin interface {
 	// EventID is the id that an event has there, which is given without one: a
 	// change, or what the engine makes for a trigger of a rule. "": it has none.
 	EventID(e triggers.Event, rule, trigger string) string
-	// Fires says whether the router looked at its deadlines when it looked at what
-	// the shadow looks at now: it does not while more waits to be routed.
-	Fires() bool
+	// Looks says whether the router looked at its deadlines when it looked at what
+	// the shadow looks at now: it does not while more waits to be routed. Fires
+	// says of one that is due whether it was dealt with then.
+	Looks() bool
+	Fires(ctx context.Context, a Armed) (bool, error)
 	// Ghost is how a run ended there; nil: there was no such run, and it is
 	// walked.
 	Ghost(ctx context.Context, run journal.Run) (*Ghost, error)
@@ -64,8 +66,16 @@ func (e *Engine) made(event triggers.Event, rule, trigger string) triggers.Event
 	return event
 }
 
-// fires says whether deadlines are looked at now.
-func (e *Engine) fires() bool { return e.Twin == nil || e.Twin.Fires() }
+// looks says whether deadlines are looked at now.
+func (e *Engine) looks() bool { return e.Twin == nil || e.Twin.Looks() }
+
+// fires says whether one that is due is dealt with now.
+func (e *Engine) fires(ctx context.Context, t timer.Timer) (bool, error) {
+	if e.Twin == nil {
+		return true, nil
+	}
+	return e.Twin.Fires(ctx, armedBy(t))
+}
 
 func (w *walk) ghost(ctx context.Context) (*Ghost, error) {
 	if w.Twin == nil {
@@ -107,13 +117,17 @@ func (e *Engine) Armed(ctx context.Context, until time.Time) ([]Armed, error) {
 	}
 	list := make([]Armed, len(due))
 	for i, t := range due {
-		list[i] = Armed{Kind: t.Kind, Key: t.Key, Due: t.DueAt.Time}
-		var a awaited
-		if t.Kind != silenceTimer && json.Unmarshal(t.Payload, &a) == nil {
-			list[i] = Armed{t.Kind, a.Rule, a.Trigger, a.EventID, a.Key, time.UnixMicro(a.At).UTC(), t.DueAt.Time}
-		}
+		list[i] = armedBy(t)
 	}
 	return list, nil
+}
+
+func armedBy(t timer.Timer) Armed {
+	var a awaited
+	if t.Kind == silenceTimer || json.Unmarshal(t.Payload, &a) != nil {
+		return Armed{Kind: t.Kind, Key: t.Key, Due: t.DueAt.Time}
+	}
+	return Armed{t.Kind, a.Rule, a.Trigger, a.EventID, a.Key, time.UnixMicro(a.At).UTC(), t.DueAt.Time}
 }
 
 // Recall puts silences and states of rules in force as they were recorded.

@@ -169,7 +169,7 @@ func (p *player) play(ctx context.Context) (report *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	p.sim, p.seen.sim, p.from.sim = s, s, s
+	p.sim, p.seen.sim, p.from.sim, p.twin.now, p.twin.fired = s, s, s, s.Time, p.fired
 	if err := s.Settle(ctx); err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func (p *player) step(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	p.sim.Jump(when)
-	p.twin.fires, p.twin.group = what == deadlines || what == items && !later, nil
+	p.twin.looks, p.twin.group = what == deadlines || what == items && !later, nil
 	switch what {
 	case aChange:
 		err = p.change(ctx)

@@ -22,15 +22,23 @@ type twin struct {
 	*Options
 
 	group *group // what is routed now; nil: nothing of the log is
-	fires bool
-	err   error // of a look at the source that could give none
+	looks bool   // the router looked at its deadlines
+	now   func() time.Time
+	fired func(context.Context, engine.Armed) (time.Time, error) // see player
+	err   error                                                  // of a look at the source that could give none
 }
 
-// Fires implements engine.Twin: once in a look.
-func (t *twin) Fires() bool {
-	yes := t.fires
-	t.fires = false
+// Looks implements engine.Twin: once in a look.
+func (t *twin) Looks() bool {
+	yes := t.looks
+	t.looks = false
 	return yes
+}
+
+// Fires implements engine.Twin.
+func (t *twin) Fires(ctx context.Context, a engine.Armed) (bool, error) {
+	at, err := t.fired(ctx, a)
+	return !at.After(t.now()), err
 }
 
 // EventID implements engine.Twin.
