@@ -207,7 +207,7 @@ func replayText(w io.Writer, r *replay.Report) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", rule.ID, item.At().UTC().Format(time.RFC3339), colours.paint(verdicts[item.Verdict].colour, fmt.Sprintf("%-16s", verdicts[item.Verdict].text)),
 				item.Event.Name, oneLine(item.Key, 40), oneLine(why(item), 80))
 			for _, line := range rendered(item) {
-				fmt.Fprintf(table, "\t\t\t%s\t\t\n", line)
+				fmt.Fprintf(table, "\t\t\t\t\t%s\n", line)
 			}
 		}
 	}
@@ -245,7 +245,7 @@ func rendered(item replay.Item) (lines []string) {
 		return nil
 	}
 	for _, a := range item.Replay.Actions {
-		line := "  " + a.Action + " " + oneLine(string(a.Input), 100)
+		line := a.Action + " " + oneLine(string(a.Input), 100)
 		if a.Error != "" {
 			line += " (" + oneLine(a.Error, 60) + ")"
 		}

@@ -13,7 +13,7 @@ import (
 // The measures of the picture, in pixels.
 const (
 	svgWidth  = 1000
-	svgLabels = 250 // where the names of rules end
+	svgLabels = 268 // where the names of rules end
 	svgRight  = 24
 	svgTop    = 92 // above the first rule
 	svgRow    = 44
@@ -29,12 +29,10 @@ const svgStyle = `
 svg { background: #ffffff; color-scheme: light dark; font: 13px system-ui, sans-serif; }
 .ground { fill: #ffffff } .text { fill: #1f2328 } .quiet { fill: #59636e; font-size: 12px } .line { stroke: #d1d9e0 } .band { fill: #f6f8fa }
 .both { fill: #1a7f37; stroke: #1a7f37 } .only_replay { fill: #0969da; stroke: #0969da } .only_recorded { fill: #bc4c00; stroke: #bc4c00 }
-.count { fill: #1f2328; font-size: 10px; text-anchor: middle }
 @media (prefers-color-scheme: dark) {
 svg { background: #0d1117 }
 .ground { fill: #0d1117 } .text { fill: #f0f6fc } .quiet { fill: #9198a1 } .line { stroke: #3d444d } .band { fill: #151b23 }
 .both { fill: #3fb950; stroke: #3fb950 } .only_replay { fill: #58a6ff; stroke: #58a6ff } .only_recorded { fill: #f0883e; stroke: #f0883e }
-.count { fill: #f0f6fc }
 }`
 
 // legend says what the marks mean.
@@ -97,7 +95,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
 // x is where a time is.
 func (d *drawing) x(t time.Time) float64 {
