@@ -133,7 +133,11 @@ func ruleFiles(given []string) (fs.FS, string, error) {
 				return err
 			}
 			text, err := os.ReadFile(path)
-			files[strings.TrimLeft(filepath.ToSlash(filepath.Clean(path)), "./")] = &fstest.MapFile{Data: text}
+			key := strings.TrimLeft(filepath.ToSlash(filepath.Clean(path)), "./")
+			if files[key] != nil {
+				return fmt.Errorf("%s is named twice, or is called like another file: name one folder that holds all of them", path)
+			}
+			files[key] = &fstest.MapFile{Data: text}
 			return err
 		}); err != nil {
 			return nil, "", err

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,6 @@ import (
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/rules"
 )
-
-// noFiles is a folder without any.
-type noFiles struct{ fstest.MapFS }
 
 // sets are the migrations that the tables of a log come from.
 func sets() []db.Migrations { return engine.Migrations() }
@@ -166,6 +164,9 @@ func (p *player) newPlan(k *known) (plan, error) {
 		if !n.ids[id] {
 			return n, fmt.Errorf("%w: %s", ErrNoRule, id)
 		}
+	}
+	if len(n.ids) == 0 {
+		return n, fmt.Errorf("%w: %s", ErrNoRules, cmp.Or(strings.Join(n.notes, "; "), "neither the log nor the files have any"))
 	}
 	for _, r := range n.all.Rules {
 		if _, ok := k.versions[r.Version]; !ok {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"testing/fstest"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -63,14 +64,17 @@ type Options struct {
 // defaultItems is how many items of a rule a report holds.
 const defaultItems = 1000
 
-// ErrNoRule is returned for a rule that there is none of.
-var ErrNoRule = errors.New("no such rule")
+// The errors of what is to be replayed.
+var (
+	ErrNoRule  = errors.New("no such rule")
+	ErrNoRules = errors.New("there are no rules to replay")
+)
 
 // ErrOldSource is returned for a database of an older or a newer program.
 var ErrOldSource = errors.New("the database is not of this version of the program")
 
 // Run replays. Rules that have problems are a *yamlx.Error. Other errors:
-// ErrNoRule, ErrOldSource.
+// ErrNoRule, ErrNoRules, ErrOldSource.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if o.Items == 0 {
 		o.Items = defaultItems
@@ -83,7 +87,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	files := o.Files
 	if files == nil || o.AsRecorded {
-		files = noFiles{}
+		files = fstest.MapFS{}
 	}
 	lab, err := sim.NewLab(ctx, files, o.Dir, o.Plugins)
 	if err != nil {

@@ -195,6 +195,9 @@ func TestProblems(t *testing.T) {
 	if err := run(replay.Options{Rules: []string{"nobody"}}); !errors.Is(err, replay.ErrNoRule) {
 		t.Errorf("%v", err)
 	}
+	if err := run(replay.Options{Files: files("kinds: []")}); !errors.Is(err, replay.ErrNoRules) {
+		t.Errorf("%v", err)
+	}
 	old, err := db.Open(t.Context(), dbtest.SQLite(t), db.Options{NoSync: true})
 	l.must(err)
 	defer func() { l.must(old.Close()) }()
