@@ -111,7 +111,7 @@ func TestReplay(t *testing.T) {
 		for want, args := range map[int][][]string{
 			2: {{"replay", "-o", "xml"}, {"replay", "--db", url, "--from", "x"}, {"replay", "--since", "soon"}, {"replay", "--as-recorded", "changed"}},
 			1: {{"replay", "--db", "sqlite:nowhere.db"}, {"replay", "--from", filepath.Join("changed", "a.yaml")}, {"replay", "--db", url, "--rule", "nobody"}, {"replay", "--db", url, "nowhere"},
-				{"replay", "--db", url, "changed", filepath.Join("..", filepath.Base(dir), "changed"), filepath.Join(dir, "changed")}},
+				{"replay", "--db", url, "changed", "./changed"}},
 		} {
 			for _, one := range args {
 				if out, errs, code := run(t, one...); code != want || errs == "" {

@@ -127,6 +127,26 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// A rule that looks at what is when it is first loaded must not see what came
+// later.
+func TestWhatWasWhenARuleWasLoaded(t *testing.T) {
+	l := start(t, dbtest.SQLite(t), "rules: []")
+	l.put("d", door{"open", 1})
+	l.Settle()
+	l.Advance(time.Hour)
+	l.Reload("rules:\n  - {id: r, triggers: [{state: door.status, to: open, initial: true}], actions: [{house.ring: {text: x}}]}\n")
+	l.Advance(time.Hour)
+	l.put("d", door{"closed", 1})
+	l.Settle()
+	l.Advance(time.Hour)
+	for _, recorded := range []bool{false, true} {
+		want := []string{"1h0m0s both door.changed door/d"}
+		if diff := cmp.Diff(want, told(l.replay(replay.Options{AsRecorded: recorded}))); diff != "" {
+			t.Errorf("as recorded: %v (-want +got):\n%s", recorded, diff)
+		}
+	}
+}
+
 func TestAnExportGivesTheSameReport(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		l := day(t, url)

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,6 +95,9 @@ func simulate(ctx context.Context, lab *sim.Lab, restart bool) (told []string, e
 		if restart {
 			if err := s.Restart(ctx); err != nil {
 				return nil, err
+			}
+			if s.Engine.Rules().Rule("call") == nil {
+				return nil, errors.New("a restart has lost the rules")
 			}
 		}
 	}

@@ -271,6 +271,20 @@ func TestWhatSatellitesCannotDo(t *testing.T) {
 	must(t, done())
 }
 
+// While the engine is frozen it hears nobody: that is its own outage, and nobody's
+// loss.
+func TestALeapIsTheEnginesOutage(t *testing.T) {
+	s := satellites(t, newLab(t), map[string]any{"id": "well"}, map[string]any{"id": "silent"})
+	must(t, s.AdvanceTo(t.Context(), noon.Add(time.Minute)))
+	must(t, s.Happen(t.Context(), "satellite", map[string]any{"silence": "silent"}))
+	s.Jump(noon.Add(time.Hour))
+	must(t, s.AdvanceTo(t.Context(), noon.Add(2*time.Hour)))
+	want := []string{"0s well connected online", "0s silent connected online", fmt.Sprintf("%s silent heartbeat_lost offline", time.Hour+threshold+eps)}
+	if diff := cmp.Diff(want, told(t, s)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSatellitesGoOnWhileAPeerIsDriven(t *testing.T) {
 	brought := func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
 	s, err := sim.Open(t.Context(), sim.Options{DB: dbtest.Postgres(t), Start: noon, Plugins: brought, Worlds: true})
