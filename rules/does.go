@@ -86,7 +86,7 @@ func (s *scope) act(a action.Action, n yamlx.Node) Do {
 	}
 	if v, ok := tree.Literal(); ok {
 		if err := a.Check(v); err != nil {
-			s.ps.Add(blamed(n, err), err.Error(), "")
+			s.ps.Add(yamlx.Blamed(n, err), err.Error(), "")
 		}
 	}
 	return Act{Action: a, Config: tree, Secrets: secrets}
@@ -161,14 +161,4 @@ func (s *scope) hush(n yamlx.Node) Do {
 		do.ID = s.template(id)
 	}
 	return do
-}
-
-// blamed is the part of a configuration that an error is about: the field with
-// whose name it begins, or all of it.
-func blamed(n yamlx.Node, err error) yamlx.Node {
-	word, _, _ := strings.Cut(err.Error(), " ")
-	if at := n.At(strings.TrimSuffix(word, ":")); !at.IsZero() {
-		return at
-	}
-	return n
 }

@@ -133,9 +133,25 @@ func (s *Set) Only(keep func(*Rule) bool) *Set {
 			list = append(list, r)
 		}
 	}
-	some := NewSet(list)
-	some.Silences, some.Retention, some.Declarations = s.Silences, s.Retention, s.Declarations
-	return some
+	return s.of(list)
+}
+
+// With is the set with a rule in the place of the one of its id, or at the end.
+func (s *Set) With(r *Rule) *Set {
+	list := slices.Clone(s.Rules)
+	if i := slices.Index(list, s.byID[r.ID]); i >= 0 {
+		list[i] = r
+	} else {
+		list = append(list, r)
+	}
+	return s.of(list)
+}
+
+// of is the set with other rules.
+func (s *Set) of(list []*Rule) *Set {
+	other := NewSet(list)
+	other.Silences, other.Retention, other.Declarations = s.Silences, s.Retention, s.Declarations
+	return other
 }
 
 func (s *Set) add(c Candidate, l listen) {

@@ -166,7 +166,7 @@ func (p *parser) item(s Section, n yamlx.Node, first map[string]yamlx.Node) (v a
 		return nil
 	})
 	if err != nil {
-		p.ps.Add(blamed(n, err), err.Error(), "")
+		p.ps.Add(yamlx.Blamed(n, err), err.Error(), "")
 		return nil, false
 	}
 	if s.Key == nil {

@@ -44,6 +44,10 @@ type Spec[C, O any] struct {
 	// Run does it. It may be run again with the same idempotency key, and must
 	// end soon after ctx does.
 	Run func(ctx context.Context, call Call, config C) (O, error)
+	// Answer is what Run makes of what comes from outside, where a simulation
+	// says that it was this: an answer may be none that the step wants. nil: it
+	// is the output.
+	Answer func(config C, output O) (O, error)
 	// Retry is what a step does that says nothing of it: how often it is tried
 	// in all, and the pauses between. The zero value: once.
 	Retry Retry
@@ -99,6 +103,9 @@ type Action struct {
 	Retry  Retry
 	// Check looks at a complete configuration when the rule is loaded.
 	Check func(config any) error
+	// Answer makes of what a simulation says that came from outside what Run
+	// would have.
+	Answer func(config, output any) (any, error)
 	// Run does it with the configuration as plain JSON values, and gives the
 	// output likewise.
 	Run func(ctx context.Context, call Call, config any) (output any, err error)
@@ -135,6 +142,22 @@ func Register[C, O any](s *Set, spec Spec[C, O]) error {
 			return err
 		}
 		return spec.Check(c)
+	}
+	a.Answer = func(config, output any) (any, error) {
+		c, err := as[C](config)
+		if err != nil {
+			return nil, err
+		}
+		o, err := as[O](output)
+		if err != nil {
+			return nil, err
+		}
+		if spec.Answer != nil {
+			if o, err = spec.Answer(c, o); err != nil {
+				return nil, err
+			}
+		}
+		return as[any](o)
 	}
 	a.Run = func(ctx context.Context, call Call, config any) (any, error) {
 		c, err := as[C](config)

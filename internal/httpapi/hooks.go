@@ -192,26 +192,50 @@ func (s *Server) deliver(ctx context.Context, d delivery) (delivered, *Problem) 
 	if d.token != nil && d.token.Role != Hook && !allows(d.token.Role, plugins.Operator) {
 		return delivered{}, forbidden(d.token.Role, Hook)
 	}
-	if !slices.Contains(d.hook.Methods, d.request.Method) {
-		return delivered{}, newProblem(http.StatusMethodNotAllowed, "", fmt.Sprintf("this webhook does not take %s", d.request.Method)).
-			with("Allow", strings.Join(d.hook.Methods, ", "))
-	}
-	if problem := d.fresh(s.Now()); problem != nil {
-		return delivered{}, problem
-	}
-	id, problem := d.id()
+	event, problem := d.event(s.Now())
 	if problem != nil {
 		return delivered{}, problem
 	}
-	payload, problem := d.payload()
-	if problem != nil {
-		return delivered{}, problem
-	}
-	e, created, err := s.Emit(ctx, engine.Emitted{ID: id, Name: triggers.WebhookPrefix + d.hook.Name, Payload: payload})
+	e, created, err := s.Emit(ctx, event)
 	if err != nil {
 		return delivered{}, unexpected(ctx, http.StatusInternalServerError, err)
 	}
 	return delivered{ID: e.ID, Duplicate: !created}, nil
+}
+
+// Delivery is the event that a delivery to a webhook becomes, whoever it is from.
+// The error says why it is refused.
+func Delivery(set *rules.Set, name string, r *http.Request, body []byte, now time.Time) (engine.Emitted, error) {
+	d := delivery{request: r, body: body}
+	if d.hook, d.schemas = hookNamed(set, name); d.hook == nil {
+		return engine.Emitted{}, fmt.Errorf("no rule in force waits for the webhook %s", name)
+	}
+	event, problem := d.event(now)
+	if problem == nil {
+		return event, nil
+	}
+	text := problem.Detail
+	for _, one := range problem.Errors {
+		text += fmt.Sprintf("; %s: %s", one.Location, one.Message)
+	}
+	return event, errors.New(text)
+}
+
+// event is what a delivery becomes.
+func (d delivery) event(now time.Time) (engine.Emitted, *Problem) {
+	if !slices.Contains(d.hook.Methods, d.request.Method) {
+		return engine.Emitted{}, newProblem(http.StatusMethodNotAllowed, "", fmt.Sprintf("this webhook does not take %s", d.request.Method)).
+			with("Allow", strings.Join(d.hook.Methods, ", "))
+	}
+	if problem := d.fresh(now); problem != nil {
+		return engine.Emitted{}, problem
+	}
+	id, problem := d.id()
+	if problem != nil {
+		return engine.Emitted{}, problem
+	}
+	payload, problem := d.payload()
+	return engine.Emitted{ID: id, Name: triggers.WebhookPrefix + d.hook.Name, Payload: payload}, problem
 }
 
 // fresh refuses a delivery that says it was sent at another time than about

@@ -56,8 +56,10 @@ func (l *Lab) open(ctx context.Context, files fs.FS, dir string) (err error) {
 	if err := l.core.DB.CopyTo(ctx, path+".copy"); err != nil {
 		return err
 	}
-	l.template, err = os.ReadFile(path + ".copy")
-	return err
+	if l.template, err = os.ReadFile(path + ".copy"); err != nil {
+		return err
+	}
+	return l.core.Apply(ctx, l.Set) // the compiler knows the kinds of the files from here on
 }
 
 // Verbs are what can happen outside of the plugins, and be given there, in

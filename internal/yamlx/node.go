@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -151,4 +152,14 @@ func (n Node) written() [][]*yaml.Node {
 		}
 	}
 	return pairs
+}
+
+// Blamed returns the part of a map that an error is about: the value of the key with whose name it begins, or else all of
+// it.
+func Blamed(n Node, err error) Node {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	if at := n.At(strings.TrimSuffix(word, ":")); !at.IsZero() {
+		return at
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package httpcall
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/flightrules/flightrules/engine/action"
 )
 
 const (
@@ -51,6 +54,34 @@ func answer(req *http.Request, res *http.Response, c Config) (Output, error) {
 		return Output{}, fmt.Errorf("%s %s: %w", req.Method, shown(req.URL), err)
 	}
 	return out, nil
+}
+
+// simulated is what a step makes of an answer that a simulation gives.
+func simulated(c Config, out Output) (Output, error) {
+	if out.Headers == nil {
+		out.Headers = map[string]string{}
+	}
+	ok, err := expected(c.Expect, out.Status)
+	if err != nil || ok {
+		return out, err
+	}
+	req, err := request(context.Background(), action.Call{}, c)
+	if err != nil {
+		return Output{}, err
+	}
+	text, isText := out.Body.(string)
+	if !isText && out.Body != nil {
+		body, err := json.Marshal(out.Body)
+		if err != nil {
+			return Output{}, err
+		}
+		text = string(body)
+	}
+	res := &http.Response{StatusCode: out.Status, Header: http.Header{}, Request: req}
+	for name, value := range out.Headers {
+		res.Header.Set(name, value)
+	}
+	return Output{}, fmt.Errorf("%s %s answered %d %s%s", req.Method, shown(req.URL), out.Status, http.StatusText(out.Status), told(res, []byte(text)))
 }
 
 func read(body io.Reader, limit int) ([]byte, error) {

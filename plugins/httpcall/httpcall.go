@@ -60,7 +60,7 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	p.hosts.Store(p.compile(nil))
 	return errors.Join(
 		action.Register(h.Actions(), action.Spec[Config, Output]{
-			Name: "http", Doc: "Sends one HTTP request.", Check: check, Run: p.run,
+			Name: "http", Doc: "Sends one HTTP request.", Check: check, Run: p.run, Answer: simulated,
 		}),
 		plugins.AddSection(h, plugins.SectionSpec[Host]{
 			Name: "http", Doc: "How the action http reaches hosts.",
