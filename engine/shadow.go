@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -96,38 +95,6 @@ func (w *walk) haunt(ctx context.Context, ghost *Ghost, err error) error {
 		set:  "status = ?, lease_node = NULL, lease_until = NULL, heeds = ?, ready = ?",
 		args: []any{journal.RunWaiting, false, false}, wake: ghost.At, deaf: true,
 	})
-}
-
-// Armed is a deadline of the router.
-type Armed struct {
-	Kind    string // "dwell", "unless", "group", "absent", "schedule", "silence"
-	Rule    string // and all that follows: "" of a silence
-	Trigger string
-	Event   string    // the id of the event that armed it; "": none did
-	Key     string    // of what a trigger gathers
-	At      time.Time // from when it counts; of a schedule, the tick
-	Due     time.Time
-}
-
-// Armed are the deadlines of the router up to a time, in their order.
-func (e *Engine) Armed(ctx context.Context, until time.Time) ([]Armed, error) {
-	due, err := timer.DueOf(ctx, e.DB.Read(), routerTimers, until, routeBatch)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Armed, len(due))
-	for i, t := range due {
-		list[i] = armedBy(t)
-	}
-	return list, nil
-}
-
-func armedBy(t timer.Timer) Armed {
-	var a awaited
-	if t.Kind == silenceTimer || json.Unmarshal(t.Payload, &a) != nil {
-		return Armed{Kind: t.Kind, Key: t.Key, Due: t.DueAt.Time}
-	}
-	return Armed{t.Kind, a.Rule, a.Trigger, a.EventID, a.Key, time.UnixMicro(a.At).UTC(), t.DueAt.Time}
 }
 
 // Recall puts silences and states of rules in force as they were recorded.

@@ -14,13 +14,13 @@ import (
 // expectation is what a test expects at a time.
 type expectation struct {
 	node     yamlx.Node
-	parts    []part
+	parts    []aspect
 	failure  any // of what happens in the step: its error; nil: none
 	snapshot string
 }
 
-// part is one key of an expectation.
-type part struct {
+// aspect is one key of an expectation.
+type aspect struct {
 	key   string
 	node  yamlx.Node
 	check func(ctx context.Context, p *player) (wrong []string, err error)
@@ -100,7 +100,7 @@ func (p *parser) rowsExpected(e *expectation, key string, n yamlx.Node) {
 			return
 		}
 	}
-	e.parts = append(e.parts, part{key, n, func(ctx context.Context, p *player) ([]string, error) {
+	e.parts = append(e.parts, aspect{key, n, func(ctx context.Context, p *player) ([]string, error) {
 		rows, err := sight.rows(ctx, p)
 		return w.wrong(rows), err
 	}})
@@ -165,7 +165,7 @@ func (p *parser) outcomesExpected(e *expectation, n yamlx.Node) {
 		}
 	}
 	m.Done(p.Problems)
-	e.parts = append(e.parts, part{"decisions", n, func(ctx context.Context, p *player) (wrong []string, err error) {
+	e.parts = append(e.parts, aspect{"decisions", n, func(ctx context.Context, p *player) (wrong []string, err error) {
 		rows, err := p.decisionRows(ctx)
 		have := map[string]int{}
 		for _, row := range rows {
@@ -208,7 +208,7 @@ func (p *parser) entitiesExpected(e *expectation, n yamlx.Node) {
 		}
 		loose := withoutTimes(info.Shape)
 		w.State = p.want(one.At("state"), loose)
-		e.parts = append(e.parts, part{"entities", one, func(ctx context.Context, p *player) ([]string, error) {
+		e.parts = append(e.parts, aspect{"entities", one, func(ctx context.Context, p *player) ([]string, error) {
 			view, err := p.Entities.State(ctx, p.DB.Read(), w.Kind, w.ID)
 			if err != nil {
 				return nil, err

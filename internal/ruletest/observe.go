@@ -245,9 +245,12 @@ func (p *player) timerRows(ctx context.Context) ([]timerRow, error) {
 	list, err := p.Engine.Waiting(ctx)
 	rows := make([]timerRow, len(list))
 	for i, w := range list {
-		rows[i] = timerRow{What: w.What, Rule: w.Rule, Trigger: w.Trigger, Silence: w.Silence, At: p.moment(w.At)}
-		if w.Kind != "" {
-			rows[i].Entity = &entityRef{w.Kind, w.Entity}
+		rows[i] = timerRow{What: w.Kind, Rule: w.Rule, Trigger: w.Trigger, At: p.moment(w.Due)}
+		if w.EntityKind != "" {
+			rows[i].Entity = &entityRef{w.EntityKind, w.Entity}
+		}
+		if w.Kind == "silence" {
+			rows[i].Silence = w.Key
 		}
 	}
 	return rows, err

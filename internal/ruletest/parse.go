@@ -54,6 +54,12 @@ type step struct {
 	expect *expectation  // nil: nothing
 }
 
+// The keys of a step but for the verbs, and those of an entry of given.
+var (
+	stepKeys  = []string{"name", "at", "expect"}
+	givenKeys = []string{"entity", "silence", "secrets", "time", "timezone"}
+)
+
 // parser reads the tests of one file.
 type parser struct {
 	*yamlx.Problems
@@ -64,7 +70,7 @@ type parser struct {
 	test *Test
 	zone *time.Location
 
-	snapshots map[string]string // those there are, by title
+	taken map[string]bool // titles of the snapshots of the file
 }
 
 // file reads one file.
@@ -202,7 +208,7 @@ func (p *parser) step(n yamlx.Node, before time.Duration) (s step, ok bool) {
 			p.Add(at, fmt.Sprintf("this is before %s, where the steps before it have come to", duration.Format(before)), "steps stand in the order of their times")
 		}
 	}
-	verb, arg, one := p.entry(m, p.verbNames(), "name", "at", "expect")
+	verb, arg, one := p.entry(m, p.verbNames(), stepKeys...)
 	if one && verb != "" {
 		s.verb = verb
 		s.do, s.down = p.verb(verb, arg)
@@ -290,7 +296,7 @@ func (p *parser) given(n yamlx.Node) {
 		arg yamlx.Node
 	}
 	var entries []entry
-	known := append([]string{"entity", "silence", "secrets", "time", "timezone"}, p.simulated(true)...)
+	known := append(slices.Clone(givenKeys), p.simulated(true)...)
 	for _, one := range nodes {
 		m, ok := one.Map(p.Problems)
 		if !ok {

@@ -23,6 +23,12 @@ func (p *parser) title(s step) string {
 	return p.test.Name + " / " + duration.Format(s.at)
 }
 
+// snapshot is what was seen at a step.
+type snapshot struct {
+	step step
+	text string
+}
+
 // snapshot is all that can be seen, as YAML.
 func (p *player) snapshot(ctx context.Context) (string, error) {
 	all := &yaml.Node{Kind: yaml.MappingNode}
@@ -31,17 +37,26 @@ func (p *player) snapshot(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if len(rows) == 0 {
-			continue
+		if len(rows) > 0 {
+			all.Content = append(all.Content, node(key), list(rows))
 		}
-		list := &yaml.Node{Kind: yaml.SequenceNode}
-		for _, row := range rows {
-			list.Content = append(list.Content, node(row))
-		}
-		all.Content = append(all.Content, node(key), list)
 	}
 	text, err := yaml.Marshal(all)
 	return string(text), err
+}
+
+// listing is some rows as YAML.
+func listing(rows []map[string]any) (string, error) {
+	text, err := yaml.Marshal(list(rows))
+	return string(text), err
+}
+
+func list(rows []map[string]any) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, row := range rows {
+		n.Content = append(n.Content, node(row))
+	}
+	return n
 }
 
 // node is a value as YAML, its keys in the order in which they read well.
@@ -68,12 +83,11 @@ func node(v any) *yaml.Node {
 
 // snapshotFile is where the snapshots of a file of tests stand.
 func snapshotFile(tests string) string {
-	name, _, _ := strings.Cut(tests, ".test.")
-	return name + ".test.snap"
+	return tests[:strings.LastIndex(tests, ".test.")] + ".test.snap"
 }
 
-func readSnapshots(path string) (map[string]string, error) {
-	text, err := os.ReadFile(path)
+func readSnapshots(files fs.FS, name string) (map[string]string, error) {
+	text, err := fs.ReadFile(files, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]string{}, nil
 	}
@@ -81,10 +95,7 @@ func readSnapshots(path string) (map[string]string, error) {
 		return nil, err
 	}
 	all := map[string]string{}
-	if err := yaml.Unmarshal(text, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w: remove it, and run with --update", path, err)
-	}
-	return all, nil
+	return all, yaml.Unmarshal(text, &all)
 }
 
 const snapshotHead = "# What flightrules test has seen. It is written by: flightrules test --update\n"
