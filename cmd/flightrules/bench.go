@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,9 +52,7 @@ func benchCommand() *cobra.Command {
 }
 
 func benchJSON(w io.Writer, results []bench.Result) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(results)
+	return indented(w, results)
 }
 
 func benchText(w io.Writer, results []bench.Result) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,9 +80,7 @@ func checkText(w io.Writer, found app.Checked, problems []yamlx.Problem) error {
 
 func checkJSON(w io.Writer, found app.Checked, problems []yamlx.Problem) error {
 	list := func(some []yamlx.Problem) []yamlx.Problem { return append([]yamlx.Problem{}, some...) }
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(map[string]any{"ok": len(problems) == 0, "problems": list(problems), "warnings": list(found.Warnings)})
+	return indented(w, map[string]any{"ok": len(problems) == 0, "problems": list(problems), "warnings": list(found.Warnings)})
 }
 
 // checkGitHub prints the commands by which a workflow annotates a change.

@@ -50,7 +50,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.SetFlagErrorFunc(misused)
-	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), initCommand(), schemaCommand(), explainCommand(),
+	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), testCommand(), initCommand(), schemaCommand(), explainCommand(),
 		runCommand(), rulesCommand(), runsCommand(), silencesCommand(), silenceCommand(), satelliteCommand(), benchCommand(), replayCommand(), exportCommand(), pruneCommand(), versionCommand())
 	return cmd
 }

@@ -38,9 +38,7 @@ func (r *remote) command(cmd *cobra.Command, do func(cmd *cobra.Command, c *clie
 // show prints an answer: as JSON or, decoded, as a text.
 func show[T any](r *remote, w io.Writer, answer json.RawMessage, text func(w io.Writer, v T) error) error {
 	if r.output == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(answer)
+		return indented(w, answer)
 	}
 	var v T
 	if err := json.Unmarshal(answer, &v); err != nil {

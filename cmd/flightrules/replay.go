@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +78,7 @@ func replayCommand() *cobra.Command {
 				}
 			}
 			if output == "json" {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(report)
+				return indented(cmd.OutOrStdout(), report)
 			}
 			return replayText(cmd.OutOrStdout(), report)
 		},

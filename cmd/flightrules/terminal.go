@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -66,4 +67,12 @@ func oneLine(text string, most int) string {
 		return text
 	}
 	return string(runes[:most]) + "…"
+}
+
+// indented writes a value as JSON for people and tools.
+func indented(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,14 +18,20 @@ import (
 const settle = 200 * time.Millisecond
 
 // Watch loads the rules again whenever their files change, until ctx ends.
-func (c *Core) Watch(ctx context.Context) (err error) {
+func (c *Core) Watch(ctx context.Context) error {
+	return Watch(ctx, []string{c.config.Dir}, c.Log, func() { c.Reload(ctx) })
+}
+
+// Watch calls changed whenever files in the folders have changed and were then
+// left alone for a moment, until ctx ends.
+func Watch(ctx context.Context, dirs []string, log *slog.Logger, changed func()) (err error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return fmt.Errorf("watch %s: %w", c.config.Dir, err)
+		return fmt.Errorf("watch %s: %w", strings.Join(dirs, ", "), err)
 	}
 	defer func() { err = errors.Join(err, watcher.Close()) }()
-	if err := watchFolders(watcher, c.config.Dir); err != nil {
-		return fmt.Errorf("watch %s: %w", c.config.Dir, err)
+	if err := watchFolders(watcher, dirs); err != nil {
+		return err
 	}
 	var due <-chan time.Time
 	for {
@@ -43,16 +50,16 @@ func (c *Core) Watch(ctx context.Context) (err error) {
 			if !ok {
 				return errors.New("the watcher of the rules' files ended")
 			}
-			c.Log.Warn("changes of files may have been missed", "error", watchErr)
+			log.Warn("changes of files may have been missed", "error", watchErr)
 			due = time.After(settle)
 		case <-due:
 			due = nil
 			// Folders that are new by now hold files already; they are read all
 			// the same, and watched from here on.
-			if err := watchFolders(watcher, c.config.Dir); err != nil {
-				c.Log.Warn("folders of rules could not be watched", "error", err)
+			if err := watchFolders(watcher, dirs); err != nil {
+				log.Warn("folders of rules could not be watched", "error", err)
 			}
-			c.Reload(ctx)
+			changed()
 		}
 	}
 }
@@ -66,16 +73,21 @@ func (c *Core) Reload(ctx context.Context) {
 	c.Log.Info("rules loaded", "rules", len(c.Engine.Rules().Rules))
 }
 
-func watchFolders(watcher *fsnotify.Watcher, dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
+func watchFolders(watcher *fsnotify.Watcher, dirs []string) error {
+	for _, dir := range dirs {
+		if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.IsDir() {
+				return err
+			}
+			if path != dir && strings.HasPrefix(d.Name(), ".") {
+				return fs.SkipDir
+			}
+			return watcher.Add(path)
+		}); err != nil {
+			return fmt.Errorf("watch %s: %w", dir, err)
 		}
-		if path != dir && strings.HasPrefix(d.Name(), ".") {
-			return fs.SkipDir
-		}
-		return watcher.Add(path)
-	})
+	}
+	return nil
 }
 
 // ignored says whether an event cannot concern a file of rules.

@@ -304,3 +304,16 @@ func (s *Suite) keep(report *Report, list []*Test, outs []played, o Options) err
 	slices.Sort(report.Notes)
 	return nil
 }
+
+// Add adds the report of another suite.
+func (r *Report) Add(other *Report) {
+	r.Passed, r.Failed = r.Passed+other.Passed, r.Failed+other.Failed
+	r.Tests, r.Notes = append(r.Tests, other.Tests...), append(r.Notes, other.Notes...)
+	c := other.Coverage
+	r.Coverage.Missing = append(r.Coverage.Missing, c.Missing...)
+	for sum, share := range map[*Share]Share{
+		&r.Coverage.Rules: c.Rules, &r.Coverage.Triggers: c.Triggers, &r.Coverage.Branches: c.Branches, &r.Coverage.Steps: c.Steps,
+	} {
+		sum.Used, sum.All = sum.Used+share.Used, sum.All+share.All
+	}
+}
