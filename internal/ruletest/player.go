@@ -45,7 +45,7 @@ func play(ctx context.Context, lab *sim.Lab, t *Test, restarts bool) (out played
 	p := &player{
 		lab: lab, test: t, given: map[entityRef]bool{}, open: map[string]*call{}, answered: map[*response]int{},
 	}
-	ctx = sim.WithOutside(entities.WithCause(ctx, entities.Cause{Actor: "test"}), p)
+	ctx = sim.WithOutside(ctx, p)
 	before := time.Duration(0)
 	for _, g := range t.given {
 		before = max(before, g.before)
@@ -92,7 +92,7 @@ func (p *player) begin(ctx context.Context, all *rules.Set) error {
 		if err := p.AdvanceTo(ctx, p.test.start.Add(-g.before)); err != nil {
 			return err
 		}
-		if err := g.do(ctx, p); err != nil {
+		if err := p.do(ctx, g.do); err != nil {
 			return fmt.Errorf("given: %w", err)
 		}
 	}
@@ -122,7 +122,7 @@ func (p *player) step(ctx context.Context, s step, restarts bool, out *played) e
 	}
 	var failed error
 	if s.do != nil {
-		failed = s.do(ctx, p)
+		failed = p.do(ctx, s.do)
 		if errors.Is(failed, context.Cause(ctx)) && ctx.Err() != nil {
 			return failed
 		}
@@ -141,6 +141,11 @@ func (p *player) step(ctx context.Context, s step, restarts bool, out *played) e
 	failures, err := p.look(ctx, s, failed, out.snapshots)
 	out.failures = append(out.failures, failures...)
 	return err
+}
+
+// do makes something happen, by the hand of the test.
+func (p *player) do(ctx context.Context, do deed) error {
+	return do(entities.WithCause(ctx, entities.Cause{Actor: "test"}), p)
 }
 
 // stepClock sets the clock of the machine.
