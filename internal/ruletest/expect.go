@@ -140,6 +140,7 @@ func (p *parser) wantRows(n yamlx.Node, form *shape.Shape, short string) []any {
 func (p *parser) wantRow(n yamlx.Node, form *shape.Shape, short string) any {
 	if short != "" && n.IsScalar() && !n.IsNull() {
 		f, _ := form.Field(short)
+		p.named(short, n)
 		return map[string]any{short: p.want(n, f.Shape)}
 	}
 	m, ok := n.Map(p.Problems)
@@ -149,7 +150,30 @@ func (p *parser) wantRow(n yamlx.Node, form *shape.Shape, short string) any {
 	if len(m.Keys()) == 0 {
 		return map[string]any{}
 	}
+	for _, key := range []string{"rule", "name"} {
+		p.named(key, n.At(key))
+	}
 	return p.want(n, form)
+}
+
+// named reports a name of what there is not, which a row would never have: what
+// must not be there would not be looked for.
+func (p *parser) named(key string, n yamlx.Node) {
+	text, ok := n.Value().(string)
+	if !ok {
+		return
+	}
+	if _, ok := pattern(text); ok {
+		return
+	}
+	switch key {
+	case "rule":
+		if p.all.Rule(text) == nil {
+			p.known(n, text)
+		}
+	case "name":
+		p.eventNamed(n, text)
+	}
 }
 
 // outcomesExpected reads how many decisions there are of some outcomes.

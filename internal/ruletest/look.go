@@ -45,7 +45,7 @@ func (s step) failure(at yamlx.Node, what string, lines ...string) Failure {
 func (p *player) look(ctx context.Context, s step, failed error, taken map[string]snapshot) (list []Failure, err error) {
 	if s.expect == nil || s.expect.failure == nil {
 		if failed != nil {
-			list = append(list, s.failure(s.node, s.verb, failed.Error()))
+			list = append(list, s.failure(s.node, s.verb, strings.TrimPrefix(failed.Error(), s.verb+": ")))
 		}
 	} else if failed == nil {
 		list = append(list, s.failure(s.expect.node.At("error"), "error", "want "+brief(s.expect.failure)+", and it does not fail"))

@@ -152,7 +152,11 @@ func (p *player) runRows(ctx context.Context) ([]runRow, error) {
 			Error: r.Error, At: p.moment(r.CreatedAt.Time), FinishedAt: p.momentOf(r.FinishedAt), Steps: []stepRow{},
 		}
 		for _, s := range steps[r.ID] {
-			rows[i].Steps = append(rows[i].Steps, p.stepRow(s))
+			row := p.stepRow(s)
+			if p.atWork(s) {
+				row.Status, rows[i].Status = string(journal.StepRunning), string(journal.RunRunning)
+			}
+			rows[i].Steps = append(rows[i].Steps, row)
 		}
 	}
 	return rows, nil
@@ -163,6 +167,13 @@ func (p *player) stepRow(s journal.Step) stepRow {
 		Path: s.Path, ID: s.StepID, Action: s.Action, Status: string(s.Status), Attempt: s.Attempt, Iteration: s.Iteration,
 		Input: decoded(s.Input), Output: decoded(s.Output), Error: s.Error, At: p.moment(s.StartedAt.Time), FinishedAt: p.momentOf(s.FinishedAt),
 	}
+}
+
+// atWork says whether the action of a step takes its time: in production it would
+// be running, and nothing would be suspended.
+func (p *player) atWork(s journal.Step) bool {
+	c := p.newest[s.RunID+"/"+s.Path+"/"+cmp.Or(s.Iteration, "0")]
+	return c != nil && !c.closed && s.Status == journal.StepWaiting
 }
 
 func decoded(text db.JSON) any {

@@ -24,7 +24,7 @@ type player struct {
 
 	given map[entityRef]bool // entities of plugins that the test keeps
 
-	open     map[string]*call // calls by key and attempt
+	newest   map[string]*call // call of each idempotency key
 	calls    []*call          // in the order in which they began
 	answered map[*response]int
 
@@ -43,7 +43,7 @@ type played struct {
 // wanted. An error is of the simulation itself.
 func play(ctx context.Context, lab *sim.Lab, t *Test, restarts bool) (out played, err error) {
 	p := &player{
-		lab: lab, test: t, given: map[entityRef]bool{}, open: map[string]*call{}, answered: map[*response]int{},
+		lab: lab, test: t, given: map[entityRef]bool{}, newest: map[string]*call{}, answered: map[*response]int{},
 	}
 	ctx = sim.WithOutside(ctx, p)
 	before := time.Duration(0)

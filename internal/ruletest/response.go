@@ -2,7 +2,6 @@ package ruletest
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -118,9 +117,8 @@ type call struct {
 
 // Act implements sim.Outside.
 func (p *player) Act(a action.Action, c action.Call, config any) (any, error) {
-	key := fmt.Sprintf("%s#%d", c.IdempotencyKey, c.Attempt)
-	one := p.open[key]
-	if one == nil {
+	one := p.newest[c.IdempotencyKey]
+	if one == nil || one.closed || one.row.Attempt != c.Attempt {
 		one = &call{reply: p.answer(a, c, config)}
 		one.due = p.Time()
 		if one.reply.Delay != nil {
@@ -129,7 +127,7 @@ func (p *player) Act(a action.Action, c action.Call, config any) (any, error) {
 		one.row = actionRow{
 			Action: a.Name, Config: config, Rule: c.Rule, Step: c.Step, Attempt: c.Attempt, At: p.moment(p.Time()),
 		}
-		p.open[key] = one
+		p.newest[c.IdempotencyKey] = one
 		p.calls = append(p.calls, one)
 	}
 	if wait := one.due.Sub(p.Time()); wait > 0 {

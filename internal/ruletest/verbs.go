@@ -21,6 +21,7 @@ import (
 	"github.com/flightrules/flightrules/internal/shape"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/rules"
+	"github.com/flightrules/flightrules/triggers"
 )
 
 // The arguments of the verbs.
@@ -261,17 +262,8 @@ func (p *parser) event(n yamlx.Node, arg eventArg) deed {
 	if n.IsMap() {
 		name = n.At("name")
 	}
-	form, err := p.lab.Compiler.Events.Lookup(arg.Name)
-	if err != nil {
-		var known []string
-		for _, e := range p.lab.Compiler.Events.Events() {
-			known = append(known, e.Name)
-		}
-		hint := yamlx.Suggest(arg.Name, known)
-		if hint == "" {
-			hint = "an event of your own begins with custom."
-		}
-		p.Add(name, err.Error(), hint)
+	form, ok := p.eventNamed(name, arg.Name)
+	if !ok {
 		return nil
 	}
 	p.payload(n.At("payload"), form.Payload)
@@ -296,6 +288,25 @@ func (p *parser) event(n yamlx.Node, arg eventArg) deed {
 		_, _, err := p.Engine.Emit(ctx, emitted)
 		return err
 	}
+}
+
+// eventNamed is the type of the events of a name, and reports one that no event
+// can have.
+func (p *parser) eventNamed(n yamlx.Node, name string) (triggers.EventType, bool) {
+	form, err := p.lab.Compiler.Events.Lookup(name)
+	if err == nil {
+		return form, true
+	}
+	var known []string
+	for _, e := range p.lab.Compiler.Events.Events() {
+		known = append(known, e.Name)
+	}
+	hint := yamlx.Suggest(name, known)
+	if hint == "" {
+		hint = "an event of your own begins with custom."
+	}
+	p.Add(n, err.Error(), hint)
+	return form, false
 }
 
 func (p *parser) webhook(n yamlx.Node, arg webhookArg) deed {
