@@ -177,7 +177,7 @@ func (t *trial) remark(result *httpapi.DryRunResult) {
 type nobody struct{}
 
 // Act implements sim.Outside.
-func (nobody) Act(a action.Action, _ action.Call, _ any) (any, error) {
+func (nobody) Act(_ context.Context, a action.Action, _ action.Call, _ any) (any, error) {
 	output := empty(a.Output)
 	if m, ok := output.(map[string]any); ok && a.Name == "http" {
 		m["status"], m["body"] = 200, map[string]any{}

@@ -105,7 +105,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 type stand struct{}
 
 // Act implements sim.Outside.
-func (stand) Act(a action.Action, _ action.Call, _ any) (any, error) {
+func (stand) Act(_ context.Context, a action.Action, _ action.Call, _ any) (any, error) {
 	if a.Name == "http" {
 		return map[string]any{"status": 200, "headers": map[string]any{}, "body": map[string]any{}}, nil
 	}

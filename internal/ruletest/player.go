@@ -39,33 +39,50 @@ type played struct {
 	covered   covered
 }
 
+// passing is how time passes for a player.
+type passing interface {
+	AdvanceTo(ctx context.Context, to time.Time) error
+	Settle(ctx context.Context) error
+}
+
+func newPlayer(lab *sim.Lab, t *Test) *player {
+	return &player{lab: lab, test: t, given: map[entityRef]bool{}, newest: map[string]*call{}, answered: map[*response]int{}}
+}
+
 // play plays a test, with a restart of the engine after each step if that is
 // wanted. An error is of the simulation itself.
 func play(ctx context.Context, lab *sim.Lab, t *Test, restarts bool) (out played, err error) {
-	p := &player{
-		lab: lab, test: t, given: map[entityRef]bool{}, newest: map[string]*call{}, answered: map[*response]int{},
-	}
+	p := newPlayer(lab, t)
 	ctx = sim.WithOutside(ctx, p)
-	before := time.Duration(0)
-	for _, g := range t.given {
-		before = max(before, g.before)
-	}
 	ids := 0
 	var done func() error
 	p.Sim, done, err = lab.Open(ctx, sim.Options{
-		Start: t.start.Add(-before), Worlds: true, Secret: t.secret,
+		Start: t.start.Add(-t.before()), Worlds: true, Secret: t.secret,
 		NewID: func() string { ids++; return fmt.Sprintf("%08d", ids) },
 	})
 	if err != nil {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if err := p.begin(ctx, lab.Set); err != nil {
+	return p.play(ctx, p.Sim, restarts)
+}
+
+// before is how long before the start the first thing of what is given came to
+// be.
+func (t *Test) before() (before time.Duration) {
+	for _, g := range t.given {
+		before = max(before, g.before)
+	}
+	return before
+}
+
+func (p *player) play(ctx context.Context, clock passing, restarts bool) (out played, err error) {
+	if err := p.begin(ctx, clock); err != nil {
 		return out, err
 	}
 	out.snapshots = map[string]snapshot{}
-	for _, s := range t.steps {
-		if err := p.step(ctx, s, restarts, &out); err != nil {
+	for _, s := range p.test.steps {
+		if err := p.step(ctx, clock, s, restarts, &out); err != nil {
 			return out, fmt.Errorf("%s: %w", s.title(), err)
 		}
 	}
@@ -85,18 +102,18 @@ func (t *Test) secret(name string) (string, error) {
 
 // begin makes the world as it is given, which no rule sees, and puts the rules
 // of the test in force.
-func (p *player) begin(ctx context.Context, all *rules.Set) error {
+func (p *player) begin(ctx context.Context, clock passing) error {
 	list := slices.Clone(p.test.given)
 	slices.SortStableFunc(list, func(a, b given) int { return int(min(1, max(-1, b.before-a.before))) })
 	for _, g := range list {
-		if err := p.AdvanceTo(ctx, p.test.start.Add(-g.before)); err != nil {
+		if err := clock.AdvanceTo(ctx, p.test.start.Add(-g.before)); err != nil {
 			return err
 		}
 		if err := p.do(ctx, g.do); err != nil {
 			return fmt.Errorf("given: %w", err)
 		}
 	}
-	if err := p.AdvanceTo(ctx, p.test.start); err != nil {
+	if err := clock.AdvanceTo(ctx, p.test.start); err != nil {
 		return err
 	}
 	last, err := journal.Events(ctx, p.DB.Read(), journal.Filter{Limit: 1})
@@ -106,18 +123,19 @@ func (p *player) begin(ctx context.Context, all *rules.Set) error {
 	if len(last) > 0 {
 		p.firstEvent = last[0].Seq
 	}
+	all := p.lab.Set
 	if p.test.rules != nil {
 		all = all.Only(func(r *rules.Rule) bool { return slices.Contains(p.test.rules, r.ID) })
 	}
 	if err := p.Use(ctx, all); err != nil {
 		return err
 	}
-	return p.Settle(ctx)
+	return clock.Settle(ctx)
 }
 
 // step goes to the time of a step, does what happens there, and looks.
-func (p *player) step(ctx context.Context, s step, restarts bool, out *played) error {
-	if err := p.AdvanceTo(ctx, p.test.start.Add(s.at+p.offset)); err != nil {
+func (p *player) step(ctx context.Context, clock passing, s step, restarts bool, out *played) error {
+	if err := clock.AdvanceTo(ctx, p.test.start.Add(s.at+p.offset)); err != nil {
 		return err
 	}
 	var failed error
@@ -126,7 +144,7 @@ func (p *player) step(ctx context.Context, s step, restarts bool, out *played) e
 		if errors.Is(failed, context.Cause(ctx)) && ctx.Err() != nil {
 			return failed
 		}
-		if err := p.Settle(ctx); err != nil {
+		if err := clock.Settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -134,7 +152,7 @@ func (p *player) step(ctx context.Context, s step, restarts bool, out *played) e
 		if err := p.restart(ctx, 0); err != nil {
 			return err
 		}
-		if err := p.Settle(ctx); err != nil {
+		if err := clock.Settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -197,7 +215,7 @@ func (p *player) update(ctx context.Context, info entities.KindInfo, id string, 
 			}
 		}
 		if prev == nil {
-			state, _ = completed(info.Shape, state, id, p.Time()).(map[string]any)
+			state, _ = completed(info.Shape, state, id, p.Now()).(map[string]any)
 		}
 		return state, nil
 	})

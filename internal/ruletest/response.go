@@ -1,6 +1,7 @@
 package ruletest
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -116,26 +117,26 @@ type call struct {
 }
 
 // Act implements sim.Outside.
-func (p *player) Act(a action.Action, c action.Call, config any) (any, error) {
+func (p *player) Act(_ context.Context, a action.Action, c action.Call, config any) (any, error) {
 	one := p.newest[c.IdempotencyKey]
 	if one == nil || one.closed || one.row.Attempt != c.Attempt {
 		one = &call{reply: p.answer(a, c, config)}
-		one.due = p.Time()
+		one.due = p.Now()
 		if one.reply.Delay != nil {
 			one.due = one.due.Add(time.Duration(*one.reply.Delay))
 		}
 		one.row = actionRow{
-			Action: a.Name, Config: config, Rule: c.Rule, Step: c.Step, Attempt: c.Attempt, At: p.moment(p.Time()),
+			Action: a.Name, Config: config, Rule: c.Rule, Step: c.Step, Attempt: c.Attempt, At: p.moment(p.Now()),
 		}
 		p.newest[c.IdempotencyKey] = one
 		p.calls = append(p.calls, one)
 	}
-	if wait := one.due.Sub(p.Time()); wait > 0 {
+	if wait := one.due.Sub(p.Now()); wait > 0 {
 		return nil, &action.Pending{After: wait}
 	}
 	output, err := any(nil), errors.New(one.reply.Error)
 	if one.reply.Error == "" {
-		output, err = a.Answer(config, completed(a.Output, one.reply.Output, "", p.Time()))
+		output, err = a.Answer(config, answered(a, one.reply.Output))
 	}
 	if one.row.Output = output; err != nil {
 		one.row.Output, one.row.Error = nil, err.Error()
@@ -155,15 +156,20 @@ func (p *player) answer(a action.Action, c action.Call, config any) reply {
 		p.answered[r]++
 		return r.replies[min(i, len(r.replies)-1)]
 	}
-	return reply{Output: wellDone(a)}
+	return reply{}
 }
 
-// wellDone is what an action gives of which the test says nothing.
-func wellDone(a action.Action) any {
+// answered is the output of an action of which a test says some of it: the others
+// are those of one that has succeeded.
+func answered(a action.Action, output any) any {
 	if a.Name == "http" {
-		return map[string]any{"status": 200, "headers": map[string]any{}, "body": map[string]any{}}
+		whole := map[string]any{"status": 200, "headers": map[string]any{}, "body": map[string]any{}}
+		if said, ok := output.(map[string]any); ok {
+			maps.Copy(whole, said)
+		}
+		return whole
 	}
-	return completed(a.Output, nil, "", time.Time{})
+	return completed(a.Output, output, "", time.Time{})
 }
 
 // rowForm is the form of the row of a call of an action, by the names of all of

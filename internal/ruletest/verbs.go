@@ -378,7 +378,7 @@ func (p *parser) setClock(n yamlx.Node, arg clockArg) deed {
 	if err != nil {
 		p.Add(n.At("set"), fmt.Sprintf("bad time %q", arg.Set), "write 2026-01-31T12:00:00Z")
 	}
-	return func(_ context.Context, p *player) error { p.stepClock(to.Sub(p.Time())); return nil }
+	return func(_ context.Context, p *player) error { p.stepClock(to.Sub(p.Now())); return nil }
 }
 
 func (p *parser) restart(n yamlx.Node) (deed, time.Duration) {

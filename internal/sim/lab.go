@@ -45,7 +45,7 @@ func (l *Lab) open(ctx context.Context, files fs.FS, dir string) (err error) {
 	}
 	path := filepath.Join(l.dir, "template.db")
 	// The rules come later: their first load must be that of each simulation.
-	l.core, err = app.Open(ctx, app.Config{DB: "sqlite:" + path, NoSync: true, Plugins: l.plugins(), Act: answered})
+	l.core, err = app.Open(ctx, app.Config{DB: "sqlite:" + path, NoSync: true, Plugins: l.plugins(), Act: Answered})
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (l *Lab) Open(ctx context.Context, o Options) (s *Sim, done func() error, e
 		}
 		return errors.Join(errs...)
 	}
-	o.DB, o.Files, o.Plugins, o.Act = "sqlite:"+path, nil, l.plugins, answered
+	o.DB, o.Files, o.Plugins, o.Act = "sqlite:"+path, nil, l.plugins, Answered
 	if o.Secret == nil {
 		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
 	}
@@ -119,7 +119,7 @@ func (l *Lab) Open(ctx context.Context, o Options) (s *Sim, done func() error, e
 type Outside interface {
 	// Act is what an action that is called gets: its output or its error, which
 	// may be an *action.Pending.
-	Act(a action.Action, call action.Call, config any) (output any, err error)
+	Act(ctx context.Context, a action.Action, call action.Call, config any) (output any, err error)
 }
 
 type outsideKey struct{}
@@ -130,15 +130,15 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 	return context.WithValue(ctx, outsideKey{}, o)
 }
 
-// answered is an action that does nothing but to ask the world of its context.
-func answered(a action.Action) action.Action {
+// Answered is an action that does nothing but to ask the world of its context.
+func Answered(a action.Action) action.Action {
 	acts := a
 	a.Run = func(ctx context.Context, call action.Call, config any) (any, error) {
 		world, ok := ctx.Value(outsideKey{}).(Outside)
 		if !ok {
 			return nil, errors.New("there is nothing outside of this simulation")
 		}
-		return world.Act(acts, call, config)
+		return world.Act(ctx, acts, call, config)
 	}
 	return a
 }

@@ -44,7 +44,7 @@ type world struct {
 	since map[string]time.Time
 }
 
-func (w *world) Act(a action.Action, call action.Call, config any) (any, error) {
+func (w *world) Act(_ context.Context, a action.Action, call action.Call, config any) (any, error) {
 	if _, ok := w.since[call.IdempotencyKey]; !ok {
 		w.since[call.IdempotencyKey] = w.now()
 		return nil, &action.Pending{After: time.Minute}
