@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"internal/httpapi", "internal/web"},
 	{"internal/app"},
 	{"internal/sim"},
-	{"plugins/host", "engine/enginetest", "internal/dryrun", "internal/replay"},
+	{"plugins/host", "engine/enginetest", "internal/dryrun", "internal/replay", "internal/ruletest"},
 	{"internal/demo", "internal/bench", "internal/reference"},
 	{"cmd/flightrules"},
 }

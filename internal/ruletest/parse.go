@@ -64,11 +64,12 @@ var (
 type parser struct {
 	*yamlx.Problems
 
-	lab  *sim.Lab
-	all  *rules.Set
-	set  *rules.Set // those of the test, as edited up to where it is read
-	test *Test
-	zone *time.Location
+	lab   *sim.Lab
+	verbs map[string]verb
+	all   *rules.Set
+	set   *rules.Set // those of the test, as edited up to where it is read
+	test  *Test
+	zone  *time.Location
 
 	taken map[string]bool // titles of the snapshots of the file
 }

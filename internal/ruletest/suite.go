@@ -51,7 +51,8 @@ func Open(ctx context.Context, files fs.FS, dir string, brought func() []plugins
 func (s *Suite) Close(ctx context.Context) error { return s.lab.Close(ctx) }
 
 func (s *Suite) read(files fs.FS) error {
-	if err := collision(s.lab.Verbs()); err != nil {
+	verbs := ownVerbs()
+	if err := collision(verbs, s.lab.Verbs()); err != nil {
 		return err
 	}
 	ps := &yamlx.Problems{}
@@ -70,7 +71,7 @@ func (s *Suite) read(files fs.FS) error {
 			ps.AddFile(shown, "there are no tests in this file", "begin with tests:")
 			continue
 		}
-		p := &parser{Problems: ps, lab: s.lab, all: s.lab.Set, taken: map[string]bool{}}
+		p := &parser{Problems: ps, lab: s.lab, verbs: verbs, all: s.lab.Set, taken: map[string]bool{}}
 		s.Tests = append(s.Tests, p.file(root)...)
 		if s.snapshots[shown], err = readSnapshots(files, snapshotFile(name)); err != nil {
 			ps.AddFile(snapshotFile(shown), err.Error(), "remove it, and run flightrules test --update")
@@ -100,7 +101,7 @@ func testFiles(files fs.FS, dir string, ps *yamlx.Problems) (names []string) {
 }
 
 // collision is an error of a plugin whose verb is called like something of ours.
-func collision(list []plugins.Verb) error {
+func collision(verbs map[string]verb, list []plugins.Verb) error {
 	for _, v := range list {
 		_, taken := verbs[v.Name]
 		if v.Given {

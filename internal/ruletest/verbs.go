@@ -138,11 +138,9 @@ func onRule(doc string, do func(ctx context.Context, p *player, rule, reason str
 	})
 }
 
-// verbs are those of the engine; plugins bring theirs.
-var verbs map[string]verb
-
-func init() {
-	verbs = map[string]verb{
+// ownVerbs are those of the engine; plugins bring theirs.
+func ownVerbs() map[string]verb {
+	return map[string]verb{
 		"update":  verbOf("An entity changes, or comes to be.", (*parser).update),
 		"delete":  verbOf("An entity is removed.", (*parser).remove),
 		"event":   shortly("An event happens.", "name", (*parser).event),
@@ -191,11 +189,11 @@ func init() {
 }
 
 func (p *parser) verbNames() []string {
-	return append(slices.Sorted(maps.Keys(verbs)), p.simulated(false)...)
+	return append(slices.Sorted(maps.Keys(p.verbs)), p.simulated(false)...)
 }
 
 func (p *parser) verb(name string, n yamlx.Node) (deed, time.Duration) {
-	if v, ok := verbs[name]; ok {
+	if v, ok := p.verbs[name]; ok {
 		return v.parse(p, n)
 	}
 	return p.outside(false, name, n), 0
