@@ -85,7 +85,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"replay", replayed}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"replay", replayed}, {"test", tested}}
 
 // Works are the names of what can be measured.
 func Works() []string {
