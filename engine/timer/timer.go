@@ -9,12 +9,10 @@
 package timer
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"embed"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -111,32 +109,36 @@ func Due(ctx context.Context, idb bun.IDB, kind string, now time.Time, limit int
 
 // DueOf is Due for several kinds together.
 func DueOf(ctx context.Context, idb bun.IDB, kinds []string, now time.Time, limit int) ([]Timer, error) {
-	var all []Timer
-	for _, kind := range kinds {
-		due, err := Due(ctx, idb, kind, now, limit)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, due...)
+	// Each kind is looked up in the index by itself: together they would be
+	// sorted.
+	of := func(kind string) *bun.SelectQuery {
+		one := idb.NewSelect().Model((*Timer)(nil)).Where("kind = ? AND due_at <= ?", kind, db.At(now)).
+			Order("due_at", "id").Limit(int64(limit))
+		return idb.NewSelect().TableExpr("(?) AS timer", one)
 	}
-	slices.SortFunc(all, func(a, b Timer) int {
-		return cmp.Or(a.DueAt.Compare(b.DueAt.Time), cmp.Compare(a.ID, b.ID))
-	})
-	return all[:min(len(all), limit)], nil
+	all := idb.NewSelect().Model((*Timer)(nil)).ModelTableExpr("(?) AS timer", union(kinds, of))
+	var due []Timer
+	err := all.Order("due_at", "id").Limit(int64(limit)).Scan(ctx, &due)
+	return due, err
+}
+
+// union puts together what a query gives for each of some kinds.
+func union(kinds []string, of func(kind string) *bun.SelectQuery) *bun.SelectQuery {
+	all := of(kinds[0])
+	for _, kind := range kinds[1:] {
+		all = all.UnionAll(of(kind))
+	}
+	return all
 }
 
 // Next is when the first timer of the kinds comes due; zero when there is none.
 func Next(ctx context.Context, idb bun.IDB, kinds ...string) (time.Time, error) {
-	var first db.Time
-	for _, kind := range kinds {
-		var due db.Time
-		err := idb.NewSelect().Model((*Timer)(nil)).ColumnExpr("MIN(due_at)").Where("kind = ?", kind).Scan(ctx, &due)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if !due.IsZero() && (first.IsZero() || due.Before(first.Time)) {
-			first = due
-		}
+	if len(kinds) == 0 {
+		return time.Time{}, nil
 	}
-	return first.Time, nil
+	var first db.Time
+	err := idb.NewSelect().ColumnExpr("MIN(due)").TableExpr("(?) AS earliest", union(kinds, func(kind string) *bun.SelectQuery {
+		return idb.NewSelect().Model((*Timer)(nil)).ColumnExpr("MIN(due_at) AS due").Where("kind = ?", kind)
+	})).Scan(ctx, &first)
+	return first.Time, err
 }
