@@ -28,10 +28,16 @@ var marked = regexp.MustCompile(`(?s)(<!-- generated: ([a-z-]+)(?: ([a-z.-]+))? 
 // or kinds.
 func (c *Compiler) Reference(document string) (string, error) {
 	r := &reference{Compiler: c, language: Describe()}
+	return FillIn(document, r.part)
+}
+
+// FillIn writes the parts of a document anew that stand between the lines
+// <!-- generated: WHAT NAME --> and <!-- end -->; a document has some.
+func FillIn(document string, part func(what, name string) (string, error)) (string, error) {
 	var errs []error
 	document = marked.ReplaceAllStringFunc(document, func(whole string) string {
 		found := marked.FindStringSubmatch(whole)
-		text, err := r.part(found[2], found[3])
+		text, err := part(found[2], found[3])
 		errs = append(errs, err)
 		return found[1] + "\n" + strings.TrimSpace(text) + "\n\n" + found[4]
 	})

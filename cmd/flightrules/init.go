@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -17,15 +18,19 @@ import (
 //go:embed starter
 var starter embed.FS
 
-// schemaFile is where the files of a starter folder look for the schema. The dot
+// schemaFile and testSchemaFile are where the files of a starter folder look for their schemas. The dot
 // keeps it out of what is read as rules.
-const schemaFile = ".flightrules.schema.json"
+const (
+	schemaFile     = ".flightrules.schema.json"
+	testSchemaFile = ".flightrules-test.schema.json"
+)
 
 func initCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [DIR]",
 		Short: "Write a folder of rules to begin from",
-		Long: "Writes a file with rules that work, the schema that lets editors complete and check it, and a README.\n" +
+		Long: "Writes a file with rules that work, one with tests of them, the schemas that let editors complete and\n" +
+			"check them, and a README.\n" +
 			"DIR is the current folder unless it is given. Nothing is overwritten.",
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
@@ -46,7 +51,7 @@ func initCommand() *cobra.Command {
 					return err
 				}
 			}
-			_, err = fmt.Fprintf(out, "next:\n  flightrules check %[1]s\n  flightrules serve %[1]s\n", dir)
+			_, err = fmt.Fprintf(out, "next:\n  flightrules check %[1]s\n  flightrules test %[1]s\n  flightrules serve %[1]s\n", dir)
 			return err
 		},
 	}
@@ -60,18 +65,24 @@ type starterFile struct {
 
 func starterFiles(ctx context.Context) ([]starterFile, error) {
 	var files []starterFile
-	for _, name := range []string{"rules.yaml", "README.md"} {
+	for _, name := range []string{"rules.yaml", "rules.test.yaml", "README.md"} {
 		text, err := starter.ReadFile(path.Join("starter", name))
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, starterFile{name, text})
 	}
-	var schema bytes.Buffer
-	if err := writeSchema(ctx, &schema); err != nil {
-		return nil, err
+	for _, one := range []struct {
+		name  string
+		write func(context.Context, io.Writer) error
+	}{{schemaFile, writeSchema}, {testSchemaFile, writeTestSchema}} {
+		var schema bytes.Buffer
+		if err := one.write(ctx, &schema); err != nil {
+			return nil, err
+		}
+		files = append(files, starterFile{one.name, schema.Bytes()})
 	}
-	return append(files, starterFile{schemaFile, schema.Bytes()}), nil
+	return files, nil
 }
 
 // writeNew writes files into a folder, which it makes; where one of them is

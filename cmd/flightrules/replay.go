@@ -15,12 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
 	"github.com/flightrules/flightrules/internal/replay"
-	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 // defaultDB is the database of an engine that was told no other.
@@ -147,7 +144,7 @@ func ruleFiles(given []string) (fs.FS, string, error) {
 type logSource struct{ db, from string }
 
 func (l logSource) replay(ctx context.Context, o replay.Options, in io.Reader) (report *replay.Report, err error) {
-	o.Plugins = func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+	o.Plugins = standardPlugins
 	if l.from == "" {
 		if o.Source, err = db.OpenReadOnly(ctx, l.db); err != nil {
 			return nil, err

@@ -173,7 +173,7 @@ func (t *tester) run(ctx context.Context, dirs []string, progress io.Writer) (*r
 	problems := &yamlx.Error{}
 	all := 0
 	for _, dir := range dirs {
-		s, err := ruletest.Open(ctx, os.DirFS(dir), dir, func() []plugins.Plugin { return app.Plugins(satellite.Config{}) })
+		s, err := ruletest.Open(ctx, os.DirFS(dir), dir, standardPlugins)
 		var list *yamlx.Error
 		if errors.As(err, &list) {
 			problems.Problems = append(problems.Problems, list.Problems...)
@@ -206,6 +206,9 @@ func (t *tester) run(ctx context.Context, dirs []string, progress io.Writer) (*r
 	}
 	return report, nil
 }
+
+// standardPlugins are those that every engine has.
+func standardPlugins() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
 
 func (t *tester) problems(cmd *cobra.Command, list []yamlx.Problem) error {
 	out := cmd.OutOrStdout()

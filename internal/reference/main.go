@@ -1,40 +1,53 @@
-// Command reference writes the parts of the reference of rules that the code
-// knows: what can stand in a file, and what plugins bring. It is given the
-// document, in which markers say where they stand.
+// Command reference writes the parts of the references of rules and of their
+// tests that the code knows: what can stand in a file, and what plugins bring. It
+// is given the documents, in which markers say where they stand.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/flightrules/flightrules/internal/app"
+	"github.com/flightrules/flightrules/internal/ruletest"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/rules"
 )
 
-//go:generate go run . ../../docs/reference/rules.md
+//go:generate go run . ../../docs/reference/rules.md ../../docs/reference/tests.md
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: reference DOCUMENT")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: reference RULES.md TESTS.md")
 		os.Exit(2)
 	}
-	if err := write(context.Background(), os.Args[1]); err != nil {
+	ctx := context.Background()
+	err := errors.Join(
+		write(os.Args[1], func(before string) (after string, err error) {
+			err = app.Language(ctx, func(c *rules.Compiler) (err error) {
+				after, err = c.Reference(before)
+				return err
+			})
+			return after, err
+		}),
+		write(os.Args[2], func(before string) (string, error) {
+			return ruletest.Reference(ctx, func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }, before)
+		}),
+	)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "reference:", err)
 		os.Exit(1)
 	}
 }
 
-func write(ctx context.Context, name string) error {
+func write(name string, fill func(before string) (after string, err error)) error {
 	before, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	var after string
-	err = app.Language(ctx, func(c *rules.Compiler) (err error) {
-		after, err = c.Reference(string(before))
-		return err
-	})
+	after, err := fill(string(before))
 	if err != nil || after == string(before) {
 		return err
 	}
