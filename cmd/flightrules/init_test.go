@@ -45,7 +45,7 @@ func TestInit(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, errs, code := run(t, "init", "mine")
-		want := "flightrules: nothing was written: there is already mine/rules.yaml, mine/.flightrules.schema.json\n"
+		want := "flightrules: nothing was written: there is already mine/rules.yaml, mine/rules.test.yaml, mine/.flightrules.schema.json, mine/.flightrules-test.schema.json\n"
 		if diff := cmp.Diff(want, filepath.ToSlash(errs)); diff != "" || code != 1 {
 			t.Errorf("exit %d: %s", code, diff)
 		}

@@ -73,7 +73,7 @@ func (*live) Settle(context.Context) error {
 func playLive(t *testing.T, lab *sim.Lab, test *Test) (out played, err error) {
 	url := "sqlite:" + filepath.Join(t.TempDir(), "live.db")
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(test.start.Add(-test.before()).Sub(time.Now()))
+		time.Sleep(time.Until(test.start.Add(-test.before())))
 		l := &live{player: newPlayer(lab, test)}
 		ctx, cancel := context.WithCancel(sim.WithOutside(context.Background(), l))
 		core, opened := app.Open(ctx, app.Config{
