@@ -54,9 +54,10 @@ fuzz: ## fuzz every target for FUZZTIME (1m)
 soak: ## run all tests COUNT (20) times over, in a new order each time
 	@i=1; while [ $$i -le $(COUNT) ]; do echo "== round $$i of $(COUNT)"; $(TEST) ./... || exit 1; i=$$((i+1)); done
 
-thorough: ## crash the engine at every moment of a run, and draw its properties 200 times
+thorough: ## crash the engine at every moment of a run, draw its properties 200 times, and repeat tests of rules 1,000 times
 	$(TEST) ./engine -run 'TestACrashAnywhere' -moments
 	$(TEST) ./engine -run 'TestEveryMatch|TestPruning|TestNoRunIsEverStuck' -rapid.checks=200
+	$(TEST) ./internal/ruletest -run 'TestATest' -repetitions=1000 -timelines=100
 
 demo: ## the main job on one screen
 	$(GO) run ./cmd/flightrules demo

@@ -105,8 +105,7 @@ func (t *tester) again(cmd *cobra.Command, dirs []string) error {
 			fmt.Fprintln(cmd.ErrOrStderr(), "-- waiting for changes")
 		}
 	}
-	run()
-	return app.Watch(cmd.Context(), dirs, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), run)
+	return app.Watch(cmd.Context(), dirs, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)), run, run)
 }
 
 // once runs the tests and shows what came of them. It is exit where that is not

@@ -19,12 +19,13 @@ const settle = 200 * time.Millisecond
 
 // Watch loads the rules again whenever their files change, until ctx ends.
 func (c *Core) Watch(ctx context.Context) error {
-	return Watch(ctx, []string{c.config.Dir}, c.Log, func() { c.Reload(ctx) })
+	return Watch(ctx, []string{c.config.Dir}, c.Log, func() {}, func() { c.Reload(ctx) })
 }
 
 // Watch calls changed whenever files in the folders have changed and were then
-// left alone for a moment, until ctx ends.
-func Watch(ctx context.Context, dirs []string, log *slog.Logger, changed func()) (err error) {
+// left alone for a moment, until ctx ends. It calls begun first, when no change is
+// missed any more.
+func Watch(ctx context.Context, dirs []string, log *slog.Logger, begun, changed func()) (err error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", strings.Join(dirs, ", "), err)
@@ -33,6 +34,7 @@ func Watch(ctx context.Context, dirs []string, log *slog.Logger, changed func())
 	if err := watchFolders(watcher, dirs); err != nil {
 		return err
 	}
+	begun()
 	var due <-chan time.Time
 	for {
 		select {

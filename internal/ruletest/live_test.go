@@ -3,6 +3,7 @@ package ruletest
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -160,6 +161,8 @@ func compare(t *testing.T, files fs.FS) {
 	}
 }
 
+var timelines = flag.Int("timelines", 4, "how many random ones TestATestSaysWhatALiveEngineDoes plays")
+
 // TestATestSaysWhatALiveEngineDoes plays the tests of this package, those of the
 // examples and random ones in both ways.
 func TestATestSaysWhatALiveEngineDoes(t *testing.T) {
@@ -175,7 +178,7 @@ func TestATestSaysWhatALiveEngineDoes(t *testing.T) {
 		compare(t, all)
 	})
 	t.Run("examples", func(t *testing.T) { compare(t, os.DirFS("../../examples")) })
-	t.Run("random", func(t *testing.T) { compare(t, randomTests(10)) })
+	t.Run("random", func(t *testing.T) { compare(t, randomTests(*timelines)) })
 }
 
 // randomRules wait, count, group, and run in all modes.
