@@ -29,7 +29,7 @@ import (
 func TestEveryMatchIsAccountedFor(t *testing.T) {
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		defer func() { _ = flag.Set("rapid.checks", checks.DefValue) }()
-		if err := flag.Set("rapid.checks", "8"); err != nil {
+		if err := flag.Set("rapid.checks", "5"); err != nil {
 			t.Fatal(err)
 		}
 	}
