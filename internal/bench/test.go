@@ -16,7 +16,7 @@ import (
 )
 
 // testsAtOnce are the tests of a suite, which is run again and again.
-const testsAtOnce = 100
+const testsAtOnce = 20
 
 // tested measures how fast tests of rules run. The baseline opens and closes a
 // simulation in which nothing happens.

@@ -37,7 +37,8 @@ func brought() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
 type live struct {
 	*player
 
-	mu sync.Mutex // the engine's workers act together
+	mu     sync.Mutex // the engine's workers act together
+	passes int        // how often time has passed
 }
 
 // Act implements sim.Outside: an action takes its time there.
@@ -60,6 +61,9 @@ func (l *live) Act(ctx context.Context, a action.Action, c action.Call, config a
 
 // AdvanceTo implements passing.
 func (l *live) AdvanceTo(ctx context.Context, to time.Time) error {
+	l.mu.Lock() // what was looked at until now was before what the workers do next
+	l.passes++
+	l.mu.Unlock()
 	time.Sleep(time.Until(to))
 	return l.Settle(ctx)
 }
