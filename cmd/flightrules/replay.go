@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +17,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
+	"github.com/flightrules/flightrules/internal/httpapi"
 	"github.com/flightrules/flightrules/internal/replay"
 )
 
@@ -167,6 +171,38 @@ func (l logSource) replay(ctx context.Context, o replay.Options, in io.Reader) (
 	o.Source = source
 	report, err = replay.Run(ctx, o)
 	return report, errors.Join(err, done())
+}
+
+// itemsForAPI bounds how many items of each rule an answer holds.
+const itemsForAPI = 200
+
+// replayForAPI replays for the API of an engine with the rules in a folder.
+func replayForAPI(dir string) func(context.Context, string, httpapi.ReplaySpec) ([]byte, error) {
+	return func(ctx context.Context, url string, spec httpapi.ReplaySpec) ([]byte, error) {
+		o := replay.Options{Rules: spec.Rules, Since: spec.Since, Until: spec.Until, Whole: spec.Whole, Items: itemsForAPI}
+		if len(spec.Files) > 0 {
+			files := fstest.MapFS{}
+			for name, text := range spec.Files {
+				files[name] = &fstest.MapFile{Data: []byte(text)}
+			}
+			o.Files = files
+		} else if dir != "" {
+			o.Files, o.Dir = os.DirFS(dir), dir
+		}
+		report, err := logSource{db: url}.replay(ctx, o, nil)
+		switch {
+		case errors.Is(err, replay.ErrNoRules):
+			return nil, fmt.Errorf("%w: %w", engine.ErrNoRule, err)
+		case err != nil:
+			return nil, err
+		}
+		if !spec.Picture {
+			return json.Marshal(report)
+		}
+		var picture bytes.Buffer
+		err = report.SVG(&picture)
+		return picture.Bytes(), err
+	}
 }
 
 func draw(report *replay.Report, path string) error {

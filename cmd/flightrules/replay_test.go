@@ -67,6 +67,32 @@ func TestReplay(t *testing.T) {
 		want(result("--db", url, "changed"), 4, 3, 0)
 	})
 
+	t.Run("by the API of the engine", func(t *testing.T) {
+		body, err := json.Marshal(map[string]any{"files": map[string]string{"a.yaml": read(t, filepath.Join("changed", "a.yaml"))}, "rules": []string{"call"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, status := s.ask(t, "POST", "/api/v1/replay", string(body))
+		var r replay.Report
+		if err := json.Unmarshal(text, &r); status != http.StatusOK || err != nil {
+			t.Fatalf("%d: %s", status, text)
+		}
+		want(r, 4, 3, 0)
+		if text, status := s.ask(t, "POST", "/api/v1/replay?format=svg", "{}"); status != http.StatusOK || !bytes.HasPrefix(text, []byte("<svg ")) {
+			t.Errorf("%d: %.200s", status, text)
+		}
+		for want, body := range map[string]string{
+			"invalid_rules": `{"files": {"a.yaml": "rules: [{id: x}]"}}`,
+			"unknown_rule":  `{"rules": ["nobody"]}`,
+			"no rules to":   `{"files": {"a.yaml": "kinds: []"}}`,
+			"until":         `{"until": "yesterday"}`,
+		} {
+			if text, status := s.ask(t, "POST", "/api/v1/replay", body); status != http.StatusUnprocessableEntity || !strings.Contains(string(text), want) {
+				t.Errorf("%d: %s", status, text)
+			}
+		}
+	})
+
 	t.Run("as an export", func(t *testing.T) {
 		out, errs, code := run(t, "export", "--db", url)
 		if code != 0 {

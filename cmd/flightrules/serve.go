@@ -15,7 +15,6 @@ import (
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/dryrun"
 	"github.com/flightrules/flightrules/internal/yamlx"
-	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
@@ -46,8 +45,9 @@ func serveCommand() *cobra.Command {
 			c.Log, c.Version = log, version()
 			c.Metrics = app.NewMetrics()
 			c.Plugins = app.Plugins(satellite.Config{Registerer: c.Metrics})
-			trials := dryrun.New(func() []plugins.Plugin { return app.Plugins(satellite.Config{}) })
+			trials := dryrun.New(standardPlugins)
 			c.DryRun = trials.Run
+			c.Replay = replayForAPI(c.Dir)
 			c.Started = func(up *app.Serving) {
 				out := cmd.OutOrStdout()
 				fmt.Fprintf(out, "flightrules serves %s with %d rules\n", up.URL, up.RulesCount)

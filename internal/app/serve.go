@@ -32,6 +32,8 @@ type ServeConfig struct {
 	// DryRun tries a rule of the engine that is up, without effect. nil: nobody
 	// can have that.
 	DryRun func(ctx context.Context, live *Core, ask httpapi.DryRun) (*httpapi.DryRunResult, error)
+	// Replay puts rules over the log of a database, for the API. May be nil.
+	Replay func(ctx context.Context, url string, spec httpapi.ReplaySpec) ([]byte, error)
 	// Started is called once everything is up. May be nil.
 	Started func(*Serving)
 }
@@ -70,12 +72,16 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 			return c.DryRun(ctx, core, ask)
 		}
 	}
+	var replay func(context.Context, httpapi.ReplaySpec) ([]byte, error)
+	if c.Replay != nil {
+		replay = func(ctx context.Context, spec httpapi.ReplaySpec) ([]byte, error) { return c.Replay(ctx, c.DB, spec) }
+	}
 	api := httpapi.New(httpapi.Config{
 		DB: core.DB, Entities: core.Entities, Events: core.Events, Actions: core.Actions, Rules: core.Engine.Rules,
 		Compiler: core.Compiler, LoadProblems: core.Problems, Emit: core.Engine.Emit,
 		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain, DryRun: dryRun,
 		CancelRun: core.Engine.CancelRun, RetryRun: core.Engine.RetryRun,
-		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, Secret: core.config.Secret, Ready: core.checks(),
+		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, Replay: replay, Secret: core.config.Secret, Ready: core.checks(),
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
 		Version: c.Version, Now: core.Now, Log: core.Log, Registry: c.Metrics,
 	})

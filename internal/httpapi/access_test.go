@@ -46,6 +46,7 @@ var allowed = map[string]plugins.Role{
 	"POST /api/v1/rules/{id}/pause":                plugins.Operator,
 	"POST /api/v1/rules/{id}/resume":               plugins.Operator,
 	"POST /api/v1/rules/{id}/run":                  plugins.Operator,
+	"POST /api/v1/replay":                          plugins.Operator,
 	"POST /api/v1/rules/{id}/dry-run":              plugins.Operator,
 	"GET /api/v1/silences":                         plugins.Viewer,
 	"POST /api/v1/silences":                        plugins.Operator,

@@ -88,6 +88,7 @@ type fixture struct {
 	down    error                                                      // what the check of readiness finds
 	refused []yamlx.Problem
 	dryRun  func(ask httpapi.DryRun) (*httpapi.DryRunResult, error)
+	replay  func(ctx context.Context, spec httpapi.ReplaySpec) ([]byte, error)
 	log     *syncBuffer
 
 	mu  sync.Mutex
@@ -152,6 +153,12 @@ func newFixture(t *testing.T, url string) *fixture {
 		CancelRun:    e.CancelRun,
 		RetryRun:     e.RetryRun,
 		Explain:      e.Explain,
+		Replay: func(ctx context.Context, spec httpapi.ReplaySpec) ([]byte, error) {
+			if f.replay == nil {
+				return nil, engine.ErrNoRule
+			}
+			return f.replay(ctx, spec)
+		},
 		DryRun: func(_ context.Context, ask httpapi.DryRun) (*httpapi.DryRunResult, error) {
 			if f.dryRun == nil {
 				return nil, engine.ErrNoRule

@@ -34,7 +34,7 @@ import (
 )
 
 // Config is what a Server shows and works on. All of it is wanted but
-// LoadProblems, DryRun, Ready, Operations, Mounts and Registry.
+// LoadProblems, DryRun, Replay, Ready, Operations, Mounts and Registry.
 type Config struct {
 	DB       *db.DB
 	Entities *entities.Registry
@@ -65,6 +65,10 @@ type Config struct {
 	DryRun func(ctx context.Context, ask DryRun) (*DryRunResult, error)
 	// Explain is that of the engine.
 	Explain func(ctx context.Context, rule, event string) (*engine.Explanation, error)
+	// Replay puts rules over the recorded log, and gives the report as JSON or as
+	// SVG; nil: there is no such operation. Errors: a *yamlx.Error, ErrNoRule of
+	// the engine.
+	Replay func(ctx context.Context, spec ReplaySpec) ([]byte, error)
 	// Secret is what ${{ secrets.NAME }} stands for.
 	Secret func(name string) (string, error)
 
@@ -169,6 +173,7 @@ func (s *Server) operations() {
 	s.catalogueOperations()
 	s.tokenOperations()
 	s.pruneOperations()
+	s.replayOperations()
 }
 
 // pages adds what is no operation of the API.

@@ -162,7 +162,7 @@ func (p *player) newPlan(k *known) (plan, error) {
 	}
 	for _, id := range p.Rules {
 		if !n.ids[id] {
-			return n, fmt.Errorf("%w: %s", ErrNoRule, id)
+			return n, fmt.Errorf("%w: %s", engine.ErrNoRule, id)
 		}
 	}
 	if len(n.ids) == 0 {

@@ -64,17 +64,14 @@ type Options struct {
 // defaultItems is how many items of a rule a report holds.
 const defaultItems = 1000
 
-// The errors of what is to be replayed.
-var (
-	ErrNoRule  = errors.New("no such rule")
-	ErrNoRules = errors.New("there are no rules to replay")
-)
+// ErrNoRules is returned where there is nothing to replay.
+var ErrNoRules = errors.New("there are no rules to replay")
 
 // ErrOldSource is returned for a database of an older or a newer program.
 var ErrOldSource = errors.New("the database is not of this version of the program")
 
 // Run replays. Rules that have problems are a *yamlx.Error. Other errors:
-// ErrNoRule, ErrNoRules, ErrOldSource.
+// ErrNoRule of the engine, ErrNoRules, ErrOldSource.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if o.Items == 0 {
 		o.Items = defaultItems

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/enginetest"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
@@ -212,7 +213,7 @@ func TestProblems(t *testing.T) {
 	if err := run(replay.Options{Files: files("rules: [{id: x}]")}); !errors.As(err, &problems) {
 		t.Errorf("%v", err)
 	}
-	if err := run(replay.Options{Rules: []string{"nobody"}}); !errors.Is(err, replay.ErrNoRule) {
+	if err := run(replay.Options{Rules: []string{"nobody"}}); !errors.Is(err, engine.ErrNoRule) {
 		t.Errorf("%v", err)
 	}
 	if err := run(replay.Options{Files: files("kinds: []")}); !errors.Is(err, replay.ErrNoRules) {
