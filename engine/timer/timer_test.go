@@ -134,6 +134,43 @@ func TestTimers(t *testing.T) {
 	})
 }
 
+// TestSeveralKinds looks for the timers of some kinds together.
+func TestSeveralKinds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		f := open(t, url)
+		f.set(at("a", "1", 3*time.Second), at("b", "2", time.Second), at("b", "3", time.Minute), at("a", "4", time.Second), at("c", "5", 0))
+		for _, c := range []struct {
+			kinds []string
+			after time.Duration
+			limit int
+			want  []string
+		}{
+			{[]string{"a", "b"}, 3 * time.Second, 10, []string{"2", "4", "1"}},
+			{[]string{"b", "a"}, 3 * time.Second, 2, []string{"2", "4"}},
+			{[]string{"a", "b"}, 0, 10, nil},
+			{[]string{"c"}, 0, 10, []string{"5"}},
+			{[]string{"d", "e"}, time.Hour, 10, nil},
+		} {
+			due, err := timer.DueOf(t.Context(), f.db.Read(), c.kinds, start.Add(c.after), c.limit)
+			must(t, err)
+			var got []string
+			for _, one := range due {
+				got = append(got, one.Key)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("due of %v after %s: %v, want %v", c.kinds, c.after, got, c.want)
+			}
+		}
+		for want, kinds := range map[time.Duration][]string{time.Second: {"a", "b"}, 0: {"b", "c", "a"}, -1: {"d", "e"}} {
+			next, err := timer.Next(t.Context(), f.db.Read(), kinds...)
+			must(t, err)
+			if want < 0 && !next.IsZero() || want >= 0 && !next.Equal(start.Add(want)) {
+				t.Errorf("next of %v: %s", kinds, next)
+			}
+		}
+	})
+}
+
 func TestATimerFiresOnOneOfManyNodes(t *testing.T) {
 	url := dbtest.Postgres(t)
 	var mu sync.Mutex

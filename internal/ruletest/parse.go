@@ -233,7 +233,7 @@ func (p *parser) moment(n yamlx.Node) (time.Duration, bool) {
 	if at, err := p.time(text); err == nil {
 		return at.Sub(p.test.start), true
 	}
-	d, err := duration.Parse(text)
+	d, err := duration.ParseSigned(text) // what was before the start can be looked for
 	if err != nil {
 		p.Add(n, fmt.Sprintf("%q is neither a duration since the start of the test nor a time", text), "write 90s, 1h30m, or 2026-01-31T12:00:00Z")
 		return 0, false

@@ -65,6 +65,12 @@ func TestSnapshots(t *testing.T) {
 			t.Errorf("the snapshots have no %q:\n%s", want, taken)
 		}
 	}
+	if got := again(ruletest.Options{Update: true, Match: regexp.MustCompile("lit")}); got != "pass lit\n" {
+		t.Errorf("taking one again: %s", got)
+	}
+	if taken := contents(t, filepath.Join(dir, "lamps.test.snap")); !strings.Contains(taken, "other / b") {
+		t.Errorf("to take one has removed the others:\n%s", taken)
+	}
 	write("lamps.test.yaml", test("off"))
 	if got := again(ruletest.Options{}); !strings.Contains(got, "-     - at: 0s") || !strings.Contains(got, "lamps.test.yaml:6: at 0s, snapshot: the snapshot differs") {
 		t.Errorf("another state: %s", got)
@@ -275,8 +281,82 @@ func TestCoverage(t *testing.T) {
 			t.Errorf("%q is missing: %v, want %v", part, missing[part], want)
 		}
 	}
-	if c.Rules != (ruletest.Share{Used: 2, All: 7}) || c.Branches != (ruletest.Share{Used: 1, All: 2}) || c.Total().All != 7+7+2+c.Steps.All {
+	if c.Rules != (ruletest.Share{Used: 2, All: 8}) || c.Branches != (ruletest.Share{Used: 1, All: 2}) || c.Total().All != 8+8+2+c.Steps.All {
 		t.Errorf("%+v", *c)
+	}
+}
+
+// TestCoverageIsOfTheFiles counts neither what edited rules do nor what is passed
+// over.
+func TestCoverageIsOfTheFiles(t *testing.T) {
+	s := open(t, fstest.MapFS{
+		"rules.yaml": {Data: []byte(`rules:
+  - id: edited
+    triggers: [{event: custom.x}]
+    actions: [{log: x}]
+  - id: passes
+    triggers: [{event: custom.y, count: 2, within: 1h}]
+    actions: [{log: y, if: "false"}]
+`)},
+		"x.test.yaml": {Data: []byte(`tests:
+  - name: x
+    steps:
+      - edit: {rule: edited, set: {mode: queued}}
+      - {event: custom.x, expect: {runs: 1}}
+  - name: gathers
+    steps: [{event: custom.y, expect: {decisions: [counted]}}]
+`)},
+	}, "")
+	c := run(t, s, ruletest.Options{}).Coverage
+	if c.Total().Used != 0 {
+		t.Errorf("used by an edited rule and a count that is not full: %+v", *c)
+	}
+	s = open(t, fstest.MapFS{
+		"rules.yaml":  {Data: []byte("rules: [{id: passes, triggers: [{event: custom.y}], actions: [{log: y, if: 'false'}, {log: z}]}]")},
+		"x.test.yaml": {Data: []byte("tests: [{name: x, steps: [{event: custom.y, expect: {runs: 1}}]}]")},
+	}, "")
+	if c := run(t, s, ruletest.Options{}).Coverage; c.Steps != (ruletest.Share{Used: 1, All: 2}) {
+		t.Errorf("with a step that is passed over: %+v", *c)
+	}
+}
+
+// outside is the outside of a plugin in which nothing happens.
+type outside struct{}
+
+func (outside) Step(context.Context) (bool, error)      { return false, nil }
+func (outside) Next(context.Context) (time.Time, error) { return time.Time{}, nil }
+func (outside) Leap()                                   {}
+func (outside) Stop()                                   {}
+
+// namesake is a plugin with a verb.
+type namesake struct {
+	verb  string
+	given bool
+}
+
+func (namesake) Name() string                         { return "namesake" }
+func (namesake) Simulate(plugins.World) plugins.World { return outside{} }
+
+func (n namesake) Register(h *plugins.Host) error {
+	return plugins.AddVerb(h, plugins.VerbSpec[outside, struct{}]{
+		Name: n.verb, Given: n.given, Do: func(outside, context.Context, struct{}) error { return nil },
+	})
+}
+
+// TestAVerbOfAPluginIsNotCalledLikeOneOfOurs refuses such a plugin.
+func TestAVerbOfAPluginIsNotCalledLikeOneOfOurs(t *testing.T) {
+	for n, refused := range map[namesake]bool{
+		{"update", false}: true, {"expect", false}: true, {"entity", true}: true, {"update", true}: false, {"entity", false}: false,
+	} {
+		s, err := ruletest.Open(t.Context(), fstest.MapFS{}, "", func() []plugins.Plugin { return []plugins.Plugin{n} })
+		if got := err != nil && strings.Contains(err.Error(), "is called like one of the test language"); got != refused {
+			t.Errorf("%+v: %v", n, err)
+		}
+		if err == nil {
+			if err := s.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 
