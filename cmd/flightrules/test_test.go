@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 const testedRule = `rules:
@@ -168,22 +166,7 @@ func TestTestsOfTheExamples(t *testing.T) {
 	if out, errs, code := run(t, append([]string{"test", "--with-restarts", "--cover=100"}, dirs...)...); code != 0 {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
-	out, errs, code := run(t, "schema", "--tests")
-	if code != 0 {
-		t.Fatalf("exit %d: %s", code, errs)
-	}
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiler := jsonschema.NewCompiler()
-	if err := compiler.AddResource("tests.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := compiler.Compile("tests.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	schema, _ := printedSchema(t, "--tests")
 	names, err := filepath.Glob("../../examples/*/*.test.yaml")
 	if err != nil || names == nil {
 		t.Fatal(names, err)

@@ -174,9 +174,6 @@ func (p *player) newPlan(k *known) (plan, error) {
 		}
 	}
 	n.recall(k)
-	for i, c := range n.changes {
-		n.changes[i].at = latest(c.at, n.begin)
-	}
 	slices.SortStableFunc(n.changes, func(a, b change) int { return a.at.Compare(b.at) })
 	return n, nil
 }

@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine"
 	"github.com/flightrules/flightrules/engine/enginetest"
@@ -39,6 +41,13 @@ func files(text string) fs.FS { return fstest.MapFS{"rules.yaml": {Data: []byte(
 func day(t *testing.T, url string) *live {
 	t.Helper()
 	l := start(t, url, fmt.Sprintf(rung, 10, "hi"))
+	happen(t, l)
+	return l
+}
+
+// happen lets the day happen.
+func happen(t *testing.T, l *live) {
+	t.Helper()
 	for hour := range 12 {
 		l.AdvanceTo(t.Context(), enginetest.Epoch.Add(time.Duration(hour+1)*time.Hour))
 		l.put("d", door{"open", hour})
@@ -48,7 +57,6 @@ func day(t *testing.T, url string) *live {
 		l.Settle()
 	}
 	l.Advance(time.Hour)
-	return l
 }
 
 // told is a report in short: a line for each item.
@@ -130,6 +138,35 @@ func TestRun(t *testing.T) {
 
 // A rule that looks at what is when it is first loaded must not see what came
 // later.
+func TestAPrunedLogIsReplayedFromWhereItBegins(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		l := start(t, url, fmt.Sprintf(rung, 10, "hi")+"  - {id: opened, triggers: [{event: door.opened}], actions: [{log: x}]}\n")
+		if _, err := l.Engine.Engine.Pause(t.Context(), "opened", "works"); err != nil {
+			t.Fatal(err)
+		}
+		happen(t, l)
+		cut := db.At(enginetest.Epoch.Add(7*time.Hour + 30*time.Minute))
+		if err := l.DB.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for _, table := range []string{"transitions", "events", "decisions"} {
+				if _, err := tx.NewDelete().Table(table).Where("at < ?", cut).Exec(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r := l.replay(replay.Options{})
+		want := []string{"8h5m0s both door.changed door/d", "9h5m0s both door.changed door/d", "10h5m0s both door.changed door/d"}
+		if diff := cmp.Diff(want, told(r)); diff != "" {
+			t.Error(diff)
+		}
+		if notes := strings.Join(r.Notes, "; "); !strings.Contains(notes, "removed") || r.From.Before(cut.Time) {
+			t.Errorf("from %s: %s", r.From, notes)
+		}
+	})
+}
+
 func TestWhatWasWhenARuleWasLoaded(t *testing.T) {
 	l := start(t, dbtest.SQLite(t), "rules: []")
 	l.put("d", door{"open", 1})
