@@ -36,9 +36,9 @@ func NewSet(services Services, list ...Plugin) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{}
+	s, offers := &Set{}, &shared{}
 	for _, p := range sorted {
-		m := member{plugin: p, host: &Host{services: services, plugin: p.Name(), log: services.Log.With("plugin", p.Name())}}
+		m := member{plugin: p, host: &Host{services: services, plugin: p.Name(), log: services.Log.With("plugin", p.Name()), shared: offers}}
 		if err := m.call("register", func() error { return p.Register(m.host) }); err != nil {
 			return nil, err
 		}

@@ -94,6 +94,7 @@ type Host struct {
 	sections   []Section
 	functions  []Function
 	verbs      []Verb
+	shared     *shared
 }
 
 // Mount is an HTTP handler outside of the API, with its own access control.
@@ -154,6 +155,11 @@ func (h *Host) ForUpdate(q *bun.SelectQuery) *bun.SelectQuery {
 // Hint tells subscribers of the topic on every node to look at the tables. It
 // may be lost; the tables are the truth.
 func (h *Host) Hint(topic string) { h.services.DB.Hint(h.plugin + "." + topic) }
+
+// HintAfter is a Hint once the transaction of ctx has committed.
+func (h *Host) HintAfter(ctx context.Context, topic string) {
+	db.HintAfter(ctx, h.plugin+"."+topic)
+}
 
 // Subscribe gives a channel that is filled at each Hint of this plugin's topic.
 func (h *Host) Subscribe(topic string) (hint <-chan struct{}, cancel func()) {
