@@ -7,6 +7,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -43,6 +44,9 @@ type Options struct {
 	// NoSync leaves out the sync to disk at commit: for tests, where losing
 	// the database with the machine is fine. SQLite only.
 	NoSync bool
+	// CacheKiB bounds the pages that each connection to SQLite keeps in memory.
+	// Zero means 32,000.
+	CacheKiB int
 	// MaxConns bounds the connections to PostgreSQL, for writers and for
 	// readers each, or the readers of SQLite. Zero means 10, or 4.
 	MaxConns int
@@ -102,7 +106,7 @@ func openSQLite(path string, opts Options) (*DB, error) {
 	dsn := func(extra url.Values) string {
 		query := url.Values{"_pragma": {
 			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(" + synchronous + ")", "foreign_keys(1)",
-			"temp_store(MEMORY)", "cache_size(-32000)", "journal_size_limit(67108864)",
+			"temp_store(MEMORY)", fmt.Sprintf("cache_size(-%d)", cmp.Or(opts.CacheKiB, 32000)), "journal_size_limit(67108864)",
 		}}
 		for key, values := range extra {
 			query[key] = append(query[key], values...)
@@ -306,6 +310,30 @@ func Conflict(err error) bool {
 		return liteErr.Code()&0xff == sqlite3.SQLITE_BUSY
 	}
 	return false
+}
+
+// Corrupt says whether err is that a SQLite file is damaged, or is none.
+func Corrupt(err error) bool {
+	if errors.Is(err, errCorrupt) {
+		return true
+	}
+	liteErr, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (liteErr.Code()&0xff == sqlite3.SQLITE_CORRUPT || liteErr.Code() == sqlite3.SQLITE_NOTADB)
+}
+
+var errCorrupt = errors.New("the file is damaged")
+
+// Check reads a SQLite file whole, and gives an error that is Corrupt if it is
+// damaged.
+func (d *DB) Check(ctx context.Context) error {
+	var found string
+	if err := d.read.NewRaw("PRAGMA quick_check(1)").Scan(ctx, &found); err != nil {
+		return err
+	}
+	if found != "ok" {
+		return fmt.Errorf("%w: %s", errCorrupt, found)
+	}
+	return nil
 }
 
 // IsUnique says whether err is the refusal of a second row with the same key.

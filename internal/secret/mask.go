@@ -86,6 +86,10 @@ func (m *Masker) Value(v any) any {
 	switch v := v.(type) {
 	case string:
 		return m.Text(v)
+	case json.Number:
+		if text := m.Text(v.String()); text != v.String() {
+			return text
+		}
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, one := range v {

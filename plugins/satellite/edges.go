@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/uptrace/bun"
@@ -60,8 +61,10 @@ func (p *Plugin) recover(ctx context.Context, id string, epoch int64) error {
 // create adds a satellite that has never connected: it has no state yet.
 func (p *Plugin) create(ctx context.Context, r row) error {
 	err := p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(&r).Returning("NULL").Exec(ctx)
-		return err
+		if _, err := tx.NewInsert().Model(&r).Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
+		return p.changed(ctx, tx, r.CreatedAt.Time, r.ID)
 	})
 	return taken(err)
 }
@@ -108,7 +111,7 @@ func (p *Plugin) remove(ctx context.Context, id string) error {
 			if err := p.notAgedOut(ctx, tx, id); err != nil {
 				return err
 			}
-			_, err := tx.NewDelete().Model((*row)(nil)).Where("id = ?", id).Exec(ctx)
+			_, err := p.drop(ctx, tx, entities.At(ctx), id, tx.NewDelete().Where("id = ?", id))
 			return err
 		})
 	})
@@ -125,10 +128,23 @@ func (p *Plugin) remove(ctx context.Context, id string) error {
 // entity yet.
 func (p *Plugin) removeUnseen(ctx context.Context, id string) error {
 	return p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		met, err := one(tx.NewDelete().Model((*row)(nil)).Where("id = ? AND last_connection_event IS NULL", id).Exec(ctx))
+		met, err := p.drop(ctx, tx, p.host.Now(), id, tx.NewDelete().Where("id = ? AND last_connection_event IS NULL", id))
 		if err == nil && !met {
 			err = errUnknown
 		}
 		return err
 	})
+}
+
+// drop deletes the row of a satellite, if the query finds it, and what belongs
+// to it.
+func (p *Plugin) drop(ctx context.Context, tx bun.Tx, at time.Time, id string, q *bun.DeleteQuery) (met bool, err error) {
+	rows, err := p.lockRows(ctx, tx, []string{id})
+	if err != nil || len(rows) == 0 {
+		return false, err
+	}
+	if met, err = one(q.Model((*row)(nil)).Exec(ctx)); err != nil || !met {
+		return met, err
+	}
+	return true, p.forget(ctx, tx, at, rows[0])
 }

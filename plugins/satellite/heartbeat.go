@@ -28,6 +28,8 @@ type heartbeats struct {
 type heartbeat struct {
 	at     time.Time // when it came in
 	sentAt time.Time // by the agent's clock
+	// buffered is how many results the agent has not delivered.
+	buffered int
 	// since is when the first came in of a row without a gap that ends with this
 	// one, and of which none is written; at, where it stands for itself.
 	since time.Time
@@ -168,7 +170,7 @@ func (p *Plugin) writeHeartbeats(ctx context.Context, beats map[*session]heartbe
 			case r.LastEvent == heartbeatLost, beats[s].since.After(r.deadline(p.config, since)):
 				late[r.ID] = true
 			default:
-				fresh = append(fresh, heartbeatRow{ID: r.ID, At: db.At(beats[s].at)})
+				fresh = append(fresh, heartbeatRow{ID: r.ID, At: db.At(beats[s].at), Buffered: int64(max(beats[s].buffered, 0))})
 			}
 		}
 		return updateHeartbeats(ctx, tx, fresh)
@@ -178,8 +180,9 @@ func (p *Plugin) writeHeartbeats(ctx context.Context, beats map[*session]heartbe
 
 // heartbeatRow is one row of the list that satellites are updated from.
 type heartbeatRow struct {
-	ID string  `bun:"id,type:text"`
-	At db.Time `bun:"at,type:bigint"`
+	ID       string  `bun:"id,type:text"`
+	At       db.Time `bun:"at,type:bigint"`
+	Buffered int64   `bun:"buffered,type:bigint"`
 }
 
 func updateHeartbeats(ctx context.Context, tx bun.Tx, fresh []heartbeatRow) error {
@@ -187,7 +190,7 @@ func updateHeartbeats(ctx context.Context, tx bun.Tx, fresh []heartbeatRow) erro
 		return nil
 	}
 	_, err := tx.NewUpdate().With("fresh", tx.NewValues(&fresh)).Model((*row)(nil)).TableExpr("fresh").
-		Set("last_heartbeat_at = fresh.at").Where("satellites.id = fresh.id").Exec(ctx)
+		Set("last_heartbeat_at = fresh.at, buffered = fresh.buffered").Where("satellites.id = fresh.id").Exec(ctx)
 	return err
 }
 

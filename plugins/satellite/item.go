@@ -2,7 +2,9 @@ package satellite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"time"
 
@@ -42,6 +44,14 @@ type Item struct {
 	Version          string            `json:"version" doc:"Of its agent; empty before the first connection."`
 	CreatedAt        time.Time         `json:"created_at"`
 	Session          *SessionItem      `json:"session" doc:"Its newest session, unless that has ended."`
+	Capabilities     []string          `json:"capabilities" doc:"What its agent can be told to do."`
+	Results          ResultsItem       `json:"results" doc:"What came of what it is to do."`
+}
+
+// ResultsItem counts results of a satellite.
+type ResultsItem struct {
+	Buffered int64 `json:"buffered" doc:"Not delivered yet, as of its newest heartbeat."`
+	Refused  int64 `json:"refused" doc:"Refused, since they were of nothing that is assigned to it."`
 }
 
 // SessionItem is where a satellite is connected.
@@ -74,6 +84,10 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 			ID: r.ID, Name: r.Name, Region: r.Region, Tags: tags, Status: neverConnected, LastSeenAt: r.LastHeartbeatAt.Ptr(),
 			OfflineThreshold: duration.Format(r.threshold(p.config)), Version: r.Version, CreatedAt: r.CreatedAt.Time,
 		}
+		if err := json.Unmarshal(r.Capabilities, &item.Capabilities); err != nil {
+			return nil, fmt.Errorf("capabilities of satellite %s: %w", r.ID, err)
+		}
+		item.Results = ResultsItem{Buffered: r.Buffered, Refused: r.Refused}
 		if r.LastEvent != "" {
 			item.Status = status(r.LastEvent, r.deadline(p.config, since), now)
 			item.LastEvent = &r.LastEvent

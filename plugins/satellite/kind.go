@@ -2,6 +2,7 @@ package satellite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
@@ -89,7 +90,7 @@ func deadline(s State) time.Time {
 // declareLost sets those of the satellites to heartbeat_lost that are connected
 // and past their deadline at that time, and says how many there were. The
 // heartbeat itself is not touched: it is when the satellite was seen last.
-func (p *Plugin) declareLost(ctx context.Context, tx bun.Tx, at time.Time, ids ...string) (int64, error) {
+func (p *Plugin) declareLost(ctx context.Context, tx bun.Tx, at time.Time, ids ...string) (int, error) {
 	listened, err := p.readListening(ctx, tx)
 	if err != nil {
 		return 0, err
@@ -100,13 +101,14 @@ func (p *Plugin) declareLost(ctx context.Context, tx bun.Tx, at time.Time, ids .
 		}
 	}
 	since := db.At(listened.since(at, p.config.gap()))
-	res, err := tx.NewUpdate().Model((*row)(nil)).Set("last_connection_event = ?", heartbeatLost).
+	var lost []string
+	if err := tx.NewUpdate().Model((*row)(nil)).Set("last_connection_event = ?", heartbeatLost).
 		Where("id IN (?)", bun.List(ids)).
-		Where(lostNow, since, since, since, p.config.OfflineThreshold.Microseconds(), db.At(at)).Exec(ctx)
-	if err != nil {
+		Where(lostNow, since, since, since, p.config.OfflineThreshold.Microseconds(), db.At(at)).
+		Returning("id").Scan(ctx, &lost); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
-	return res.RowsAffected()
+	return len(lost), p.changed(ctx, tx, at, lost...)
 }
 
 // declare looks at one satellite, as its timer would.
@@ -141,7 +143,10 @@ func (p *Plugin) edge(ctx context.Context, id string, write func(ctx context.Con
 			if err := p.notAgedOut(ctx, tx, id); err != nil {
 				return State{}, err
 			}
-			return State{}, write(ctx, tx, db.At(entities.At(ctx)))
+			if err := write(ctx, tx, db.At(entities.At(ctx))); err != nil {
+				return State{}, err
+			}
+			return State{}, p.changed(ctx, tx, entities.At(ctx), id)
 		})
 		return err
 	})

@@ -8,6 +8,8 @@ type metrics struct {
 	failures   *prometheus.CounterVec // by edge
 	refused    *prometheus.CounterVec // by reason
 	breaks     prometheus.Counter
+	results    *prometheus.CounterVec // by what became of them
+	requests   *prometheus.CounterVec // for secrets, by answer
 }
 
 func newMetrics(in prometheus.Registerer, live func() int) *metrics {
@@ -26,8 +28,15 @@ func newMetrics(in prometheus.Registerer, live func() int) *metrics {
 			Help: "How often the core found that it had not been listening, or that its clock had jumped.",
 		}),
 	}
+	m.results = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "flightrules_satellite_results_total",
+		Help: "Results of satellites: taken, refused since they were not assigned to it, or lost by its agent for want of room.",
+	}, []string{"outcome"})
+	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "flightrules_satellite_secret_requests_total", Help: "Requests of satellites for secrets, by answer.",
+	}, []string{"answer"})
 	if in != nil {
-		in.MustRegister(m.heartbeats, m.failures, m.refused, m.breaks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		in.MustRegister(m.heartbeats, m.failures, m.refused, m.breaks, m.results, m.requests, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "flightrules_satellite_sessions", Help: "Satellites that are connected to this node.",
 		}, func() float64 { return float64(live()) }))
 	}

@@ -239,8 +239,9 @@ func (o *outside) link(ctx context.Context, a *simulated) error {
 	if err != nil {
 		return err
 	}
-	a.link, a.epoch, a.heard, a.proven = o.plugin.begin(ctx, r), r.Epoch, r.LastHeartbeatAt.Time, false
-	return nil
+	a.epoch, a.heard, a.proven = r.Epoch, r.LastHeartbeatAt.Time, false
+	a.link, err = o.plugin.begin(ctx, r)
+	return err
 }
 
 // cut ends the connection of an agent, which tries to connect again after a

@@ -86,12 +86,16 @@ type Plugin struct {
 	sessions *sessions
 	beats    *heartbeats
 	failures *limiter
+	remote   *remote
 	outside  *outside // nil but in a simulation
 }
 
 // New makes the plugin.
 func New(c Config) *Plugin {
-	return &Plugin{config: c.withDefaults(), sessions: newSessions(), beats: newHeartbeats(), failures: newLimiter()}
+	return &Plugin{
+		config: c.withDefaults(), sessions: newSessions(), beats: newHeartbeats(), failures: newLimiter(),
+		remote: &remote{capabilities: map[string]plugins.Capability{}},
+	}
 }
 
 // Name implements plugins.Plugin.
@@ -118,8 +122,17 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	if err := p.defineEvents(); err != nil {
 		return err
 	}
-	if err := h.Entities().DeclareNonReactive("satellite_listening", entities.Bookkeeping,
-		"Until when the core has listened to satellites without a break, and since when."); err != nil {
+	for table, note := range map[string]string{
+		"satellite_listening":   "Until when the core has listened to satellites without a break, and since when.",
+		"satellite_assignments": "What satellites are to do; follows from what other plugins are told.",
+		"satellite_streams":     "Up to where results of satellites were taken.",
+		"satellite_statuses":    "What agents told last of how they do.",
+	} {
+		if err := h.Entities().DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
+			return err
+		}
+	}
+	if err := h.OfferRemote(p); err != nil {
 		return err
 	}
 	if err := p.addVerbs(h); err != nil {

@@ -27,9 +27,12 @@ type session struct {
 	epoch    int64
 
 	queue chan protocol.Message
+	inbox inbox
 
 	mu       sync.Mutex
 	interval time.Duration // between heartbeats, as the agent was told
+	revision int64         // of the assignments that it was told
+	bundle   string        // that it was told
 	ending   ending
 	ended    chan struct{}
 }
@@ -42,7 +45,7 @@ type ending struct {
 
 func newSession(r row, c Config) *session {
 	return &session{
-		id: r.ID, name: r.Name, epoch: r.Epoch, interval: r.interval(c),
+		id: r.ID, name: r.Name, epoch: r.Epoch, interval: r.interval(c), revision: r.Revision, bundle: r.Bundle,
 		queue: make(chan protocol.Message, maxQueue), ended: make(chan struct{}),
 	}
 }
@@ -80,6 +83,16 @@ func (s *session) setInterval(interval time.Duration, now time.Time) {
 	if !same {
 		s.tell(protocol.HeartbeatAck{Now: now, HeartbeatInterval: protocol.Duration(interval)})
 	}
+}
+
+// behind says whether the agent does not know the newest assignments, or the
+// newest bundle, and notes that it will.
+func (s *session) behind(r row) (assignments, bundle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	assignments, bundle = s.revision < r.Revision, s.bundle != r.Bundle
+	s.revision, s.bundle = max(s.revision, r.Revision), r.Bundle
+	return assignments, bundle
 }
 
 // every is how far apart the agent's heartbeats are to be.

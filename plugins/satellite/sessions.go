@@ -139,7 +139,7 @@ func (p *Plugin) checkSessions(ctx context.Context, list ...*session) error {
 			ids[i] = s.id
 		}
 		var found []row
-		if err := p.host.Read().NewSelect().Model(&found).Column("id", "session_id", "session_epoch", "offline_threshold").
+		if err := p.host.Read().NewSelect().Model(&found).Column("id", "session_id", "session_epoch", "offline_threshold", "revision", "bundle").
 			Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
 			return err
 		}
@@ -148,12 +148,33 @@ func (p *Plugin) checkSessions(ctx context.Context, list ...*session) error {
 			rows[r.ID] = r
 		}
 		for _, s := range chunk {
-			if r, ok := rows[s.id]; !ok || r.Epoch > s.epoch {
+			r, ok := rows[s.id]
+			if !ok || r.Epoch > s.epoch {
 				s.end(outdated(r, ok))
-			} else {
-				s.setInterval(r.interval(p.config), p.host.Now())
+				continue
+			}
+			s.setInterval(r.interval(p.config), p.host.Now())
+			if err := p.bringUp(ctx, s, r); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+// bringUp tells a session's agent what has changed of what it is to do.
+func (p *Plugin) bringUp(ctx context.Context, s *session, r row) error {
+	assignments, bundle := s.behind(r)
+	if assignments {
+		work, err := p.work(ctx, r)
+		if err != nil {
+			s.end(ending{}) // it is told when it is back
+			return err
+		}
+		s.tell(work)
+	}
+	if bundle {
+		s.tell(protocol.Bundle{Hash: r.Bundle})
 	}
 	return nil
 }

@@ -43,7 +43,8 @@ func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 	authenticated()
 	defer p.sessions.remove(s)
 	p.host.Log().Info("a satellite connected", "satellite", s.name, "id", s.id, "epoch", s.epoch, "remote", r.RemoteAddr)
-	goodbye := s.run(ctx, conn, p.config.PingInterval, func(frame []byte) { p.take(s, frame) })
+	goodbye := s.run(ctx, conn, p.config.PingInterval, func(frame []byte) { p.take(ctx, s, frame) })
+	s.inbox.close()
 	p.host.Log().Info("a satellite's socket closed", "satellite", s.name, "id", s.id, "epoch", s.epoch, "goodbye", goodbye)
 	if goodbye {
 		p.goodbye(ctx, s)
@@ -72,23 +73,35 @@ func (p *Plugin) admit(ctx context.Context, conn *websocket.Conn, remote string)
 		return nil, p.refuse(remote, hello.ClientID)
 	case err != nil:
 		p.failed("connect", hello.ClientID, err)
-		return nil, ending{protocol.Error{Code: protocol.CodeUnavailable, Message: "the core could not do it; try again"}, websocket.StatusTryAgainLater}
+		return nil, unavailable
 	}
-	return p.begin(ctx, r), ending{}
+	s, err := p.begin(ctx, r)
+	if err != nil {
+		p.failed("connect", r.ID, err)
+		return nil, unavailable
+	}
+	return s, ending{}
 }
 
+var unavailable = ending{protocol.Error{Code: protocol.CodeUnavailable, Message: "the core could not do it; try again"}, websocket.StatusTryAgainLater}
+
 // begin is a session of a satellite that was let in.
-func (p *Plugin) begin(ctx context.Context, r row) *session {
+func (p *Plugin) begin(ctx context.Context, r row) (*session, error) {
+	work, err := p.work(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	s := newSession(r, p.config)
 	s.tell(protocol.Authenticated{
 		SatelliteID: r.ID, Session: r.SessionID, Protocol: protocol.Version, HeartbeatInterval: protocol.Duration(s.interval),
+		Assignments: &work, Bundle: &protocol.Bundle{Hash: r.Bundle},
 	})
 	p.sessions.add(s)
 	// What ended the session before it was added has passed it by.
 	if err := p.checkSessions(ctx, s); err != nil {
 		p.failed("sessions", s.id, err)
 	}
-	return s
+	return s, nil
 }
 
 // refuse says no, for ever or, to those who failed too often, for now. A good
@@ -104,7 +117,7 @@ func (p *Plugin) refuse(remote, client string) ending {
 }
 
 // take handles a frame of a session.
-func (p *Plugin) take(s *session, frame []byte) {
+func (p *Plugin) take(ctx context.Context, s *session, frame []byte) {
 	m, err := protocol.Decode(frame)
 	switch {
 	case errors.Is(err, protocol.ErrUnknownType):
@@ -114,13 +127,36 @@ func (p *Plugin) take(s *session, frame []byte) {
 		s.tell(protocol.Error{Code: protocol.CodeMalformed, Message: err.Error()})
 		return
 	}
-	beat, ok := m.(protocol.Heartbeat)
-	if !ok {
+	now := p.host.Now()
+	switch m := m.(type) {
+	case protocol.Heartbeat:
+		p.beats.add(s, heartbeat{at: now, sentAt: m.SentAt, since: now, buffered: m.Buffered})
+		return
+	case protocol.Error:
+		p.host.Log().Warn("a satellite answered with an error", "satellite", s.name, "code", clipped(m.Code), "message", clipped(m.Message))
+		return
+	case protocol.Results:
+		if wrong := implausible(m); wrong != "" {
+			s.tell(protocol.Error{Code: protocol.CodeMalformed, Message: "results: " + wrong})
+			return
+		}
+	case protocol.SecretsRequest, protocol.BundleRequest, protocol.BlobRequest, protocol.Status, protocol.SyncState:
+	default:
 		s.tell(protocol.Error{Code: protocol.CodeUnexpected, Message: m.Type() + " is not expected here"})
 		return
 	}
-	now := p.host.Now()
-	p.beats.add(s, heartbeat{at: now, sentAt: beat.SentAt, since: now})
+	if !s.inbox.put(received{m, now}, func(r received) { p.handle(ctx, s, r) }) {
+		s.tell(protocol.Error{Code: protocol.CodeRateLimited, Message: "too many messages wait; " + m.Type() + " was dropped"})
+	}
+}
+
+// clipped bounds what an agent says, for the log.
+func clipped(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "..."
+	}
+	return text
 }
 
 // goodbye records that an agent left, and tries again while it can: otherwise

@@ -49,6 +49,10 @@ type row struct {
 	ConnectedAt      db.Time `bun:"connected_at"`
 	DisconnectedAt   db.Time `bun:"disconnected_at"`
 	CreatedAt        db.Time `bun:"created_at"`
+	Revision         int64   `bun:"revision"` // of its assignments
+	Bundle           string  `bun:"bundle"`   // the hash of the files that it is to have
+	Buffered         int64   `bun:"buffered"` // results that its agent has not delivered
+	Refused          int64   `bun:"refused"`  // results of what was not assigned to it
 }
 
 // newRow is a satellite as it is created.

@@ -12,8 +12,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
+	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 )
 
@@ -53,6 +55,12 @@ type Config struct {
 	AllowInsecure bool
 	// Version is the version of the agent's program, for the core to show.
 	Version string
+	// Dir is the folder where results are kept until the core has taken them.
+	// Only one agent may have it. Wanted with Runners.
+	Dir string
+	// Runners do what the satellite is told to, by capability; none: it only
+	// proves that it is alive.
+	Runners map[string]plugins.Runner
 	// HTTPClient makes the connections. nil: a client that takes the proxy
 	// from the environment. Redirects are never followed.
 	HTTPClient *http.Client
@@ -62,14 +70,19 @@ type Config struct {
 
 type agent struct {
 	Config
-	address string
-	began   time.Time
+	address  string
+	began    time.Time
+	memory   *memory                 // nil without Runners
+	schedule *schedule               // likewise
+	fresh    chan struct{}           // a result waits to be delivered
+	current  atomic.Pointer[session] // nil while the agent is not connected
 }
 
 // Run is the satellite until ctx ends; then it says goodbye, so that the core
-// knows at once, and returns nil. The errors are ErrAuthFailed and an address
-// that is not usable.
-func Run(ctx context.Context, c Config) error {
+// knows at once, and returns nil. What was not delivered is delivered when it
+// runs again. The errors are ErrAuthFailed, an address that is not usable, and a
+// Dir that is not.
+func Run(ctx context.Context, c Config) (err error) {
 	address, err := socketAddress(c.Core, c.AllowInsecure)
 	if err != nil {
 		return err
@@ -78,7 +91,23 @@ func Run(ctx context.Context, c Config) error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.HTTPClient = withoutRedirects(c.HTTPClient)
-	a := &agent{Config: c, address: address, began: time.Now()}
+	a := &agent{Config: c, address: address, began: time.Now(), fresh: make(chan struct{}, 1)}
+	if len(c.Runners) > 0 {
+		// Opening and closing are done also when ctx has ended.
+		if err := a.beginWork(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+		defer func() {
+			a.schedule.stop()
+			err = errors.Join(err, a.memory.close())
+		}()
+	}
+	return a.stayConnected(ctx)
+}
+
+// stayConnected has one session after the other, until ctx ends or the core
+// refuses the agent.
+func (a *agent) stayConnected(ctx context.Context) error {
 	pause := FirstPause
 	for {
 		proven, err := a.session(ctx)

@@ -446,7 +446,7 @@ func TestUnderstandsLaterCores(t *testing.T) {
 			}
 			_ = s.conn.Write(context.Background(), websocket.MessageText, []byte(`{"type": "welcome"}`))
 			s.send(protocol.Authenticated{HeartbeatInterval: protocol.Duration(interval)})
-			_ = s.conn.Write(context.Background(), websocket.MessageText, []byte(`{"type": "assignments", "items": []}`))
+			_ = s.conn.Write(context.Background(), websocket.MessageText, []byte(`{"type": "teapots", "items": []}`))
 			answer, _ = s.read()
 			for {
 				m, err := s.read()

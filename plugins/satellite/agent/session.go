@@ -22,13 +22,16 @@ type session struct {
 	interval atomic.Int64  // between heartbeats, in nanoseconds
 	changed  chan struct{} // the interval was changed
 	heard    chan struct{} // the core was heard
+	acked    chan struct{} // results were acknowledged
 	proven   atomic.Bool   // a heartbeat was acknowledged
+	asked    questions
+	over     <-chan struct{}
 }
 
 // session connects and stays until the connection ends or ctx does. proven
 // says that a heartbeat was acknowledged, so that all was well for a while.
 func (a *agent) session(ctx context.Context) (proven bool, err error) {
-	s := &session{agent: a, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1)}
+	s := &session{agent: a, changed: make(chan struct{}, 1), heard: make(chan struct{}, 1), acked: make(chan struct{}, 1)}
 	if err := s.connect(ctx); err != nil {
 		return false, err
 	}
@@ -37,7 +40,13 @@ func (a *agent) session(ctx context.Context) (proven bool, err error) {
 	reading, cut := context.WithCancel(context.WithoutCancel(ctx))
 	over, stop := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
+	s.over = over.Done()
+	a.current.Store(s)
+	defer a.current.Store(nil)
 	wg.Go(func() { stop(s.read(reading)) })
+	if a.memory != nil {
+		wg.Go(func() { stop(s.deliver(over)) })
+	}
 	wg.Go(func() { stop(s.beat(over)) })
 	wg.Go(func() { stop(s.listen(over)) })
 	<-over.Done()
@@ -78,7 +87,7 @@ func (s *session) connect(ctx context.Context) error {
 
 func (s *session) authenticate(ctx context.Context) error {
 	if err := s.send(ctx, protocol.Authenticate{
-		ClientID: s.ID, Token: s.Token, Protocol: protocol.Version, Version: s.Version, Capabilities: []string{},
+		ClientID: s.ID, Token: s.Token, Protocol: protocol.Version, Version: s.Version, Capabilities: s.capabilities(),
 	}); err != nil {
 		return err
 	}
@@ -100,6 +109,7 @@ func (s *session) authenticate(ctx context.Context) error {
 				return fmt.Errorf("%w: a heartbeat interval of %s", protocol.ErrMalformed, time.Duration(m.HeartbeatInterval))
 			}
 			s.interval.Store(int64(m.HeartbeatInterval))
+			s.instructed(m.Assignments)
 			s.Log.Info("connected to the core", "session", m.Session, "heartbeat_interval", time.Duration(m.HeartbeatInterval))
 			return nil
 		case protocol.AuthFailed:
@@ -130,6 +140,12 @@ func (s *session) read(ctx context.Context) error {
 		switch m := m.(type) {
 		case protocol.HeartbeatAck:
 			s.acknowledged(m)
+		case protocol.Assignments:
+			s.instructed(&m)
+		case protocol.ResultsAck:
+			s.taken(ctx, m)
+		case protocol.Secrets:
+			s.asked.answer(m.RequestID, m)
 		case protocol.AuthFailed:
 			return refused(m)
 		case protocol.Shutdown:
@@ -162,7 +178,7 @@ func (s *session) beat(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := time.Now()
-		if err := s.send(ctx, protocol.Heartbeat{SentAt: now.UTC(), Uptime: protocol.Duration(now.Sub(s.began))}); err != nil {
+		if err := s.send(ctx, protocol.Heartbeat{SentAt: now.UTC(), Uptime: protocol.Duration(now.Sub(s.began)), Buffered: s.buffered()}); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,10 @@ type Authenticated struct {
 	Session           string   `json:"session"`
 	Protocol          int      `json:"protocol"`
 	HeartbeatInterval Duration `json:"heartbeat_interval"`
+	// Assignments are what the satellite is to do from now on; absent: the core
+	// does not say, and all stays.
+	Assignments *Assignments `json:"assignments,omitempty"`
+	Bundle      *Bundle      `json:"bundle,omitempty"` // likewise
 }
 
 // AuthFailed is the core's last message to an agent that it does not let in, or
@@ -101,27 +105,6 @@ const (
 	CodeSlowConsumer = "slow_consumer"
 )
 
-// Type implements Message.
-func (Authenticate) Type() string { return "authenticate" }
-
-// Type implements Message.
-func (Heartbeat) Type() string { return "heartbeat" }
-
-// Type implements Message.
-func (Authenticated) Type() string { return "authenticated" }
-
-// Type implements Message.
-func (AuthFailed) Type() string { return "auth_failed" }
-
-// Type implements Message.
-func (HeartbeatAck) Type() string { return "heartbeat_ack" }
-
-// Type implements Message.
-func (Shutdown) Type() string { return "shutdown" }
-
-// Type implements Message.
-func (Error) Type() string { return "error" }
-
 // Encode makes the frame of a message.
 func Encode(m Message) ([]byte, error) {
 	body, err := json.Marshal(m)
@@ -143,26 +126,14 @@ func Decode(frame []byte) (Message, error) {
 	if err := json.Unmarshal(frame, &head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	switch head.Type {
-	case "authenticate":
-		return decode[Authenticate](frame)
-	case "heartbeat":
-		return decode[Heartbeat](frame)
-	case "authenticated":
-		return decode[Authenticated](frame)
-	case "auth_failed":
-		return decode[AuthFailed](frame)
-	case "heartbeat_ack":
-		return decode[HeartbeatAck](frame)
-	case "shutdown":
-		return decode[Shutdown](frame)
-	case "error":
-		return decode[Error](frame)
-	case "":
+	if head.Type == "" {
 		return nil, fmt.Errorf("%w: it has no type", ErrMalformed)
-	default:
+	}
+	read, ok := readers[head.Type]
+	if !ok {
 		return nil, fmt.Errorf("%w: %.50q", ErrUnknownType, head.Type)
 	}
+	return read(frame)
 }
 
 func decode[M Message](frame []byte) (Message, error) {
