@@ -45,6 +45,13 @@ func (p *Plugin) CheckSessions(ctx context.Context) error {
 	return p.checkSessions(ctx, p.sessions.list()...)
 }
 
+// Take is a frame that came in on a session's socket; it returns when it was
+// worked on.
+func (p *Plugin) Take(ctx context.Context, s *Session, frame []byte) {
+	p.take(ctx, s, frame)
+	s.inbox.done.Wait()
+}
+
 // Told takes the messages that wait for the agent.
 func (s *Session) Told() []protocol.Message {
 	var list []protocol.Message

@@ -61,7 +61,7 @@ func openDB(t *testing.T, url string) *db.DB {
 
 // registered makes a node up to where the plugin is registered, with the error
 // of that.
-func registered(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config) *node {
+func registered(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config, more ...plugins.Plugin) *node {
 	n := &node{t: t, db: d, metrics: prometheus.NewRegistry()}
 	config.Registerer = n.metrics
 	log := slog.New(slog.DiscardHandler)
@@ -70,15 +70,15 @@ func registered(t *testing.T, d *db.DB, now func() time.Time, config satellite.C
 	n.events = triggers.NewCatalogue(n.kinds)
 	n.plugin = satellite.New(config)
 	n.set, n.err = plugins.NewSet(plugins.Services{
-		DB: d, Entities: n.kinds, Events: n.events, Timers: n.timers, Actions: action.NewSet(), Now: now, Log: log, Node: "node-1",
-	}, n.plugin)
+		DB: d, Entities: n.kinds, Events: n.events, Timers: n.timers, Actions: action.NewSet(), Now: now, Log: log, Node: "node-1", Secret: secretOf,
+	}, append([]plugins.Plugin{n.plugin}, more...)...)
 	return n
 }
 
 // newNode makes a node and brings its database up to date.
-func newNode(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config) *node {
+func newNode(t *testing.T, d *db.DB, now func() time.Time, config satellite.Config, more ...plugins.Plugin) *node {
 	t.Helper()
-	n := registered(t, d, now, config)
+	n := registered(t, d, now, config, more...)
 	must(t, n.err)
 	must(t, d.Migrate(t.Context(), append([]db.Migrations{timer.Migrations(), outbox.Migrations(), entities.Migrations()}, n.set.Migrations()...)...))
 	must(t, n.set.Init(t.Context()))
@@ -105,6 +105,14 @@ func nodeAt(t *testing.T, d *db.DB, c *clock.Manual) *node {
 	n := newNode(t, d, c.Now, satellite.Config{})
 	n.Manual = c
 	return n
+}
+
+// secretOf is a store with one secret.
+func secretOf(name string) (string, error) {
+	if name != "DB_PASSWORD" {
+		return "", fmt.Errorf("there is no secret %s", name)
+	}
+	return "hunter2", nil
 }
 
 // single is a core of one node on a fresh database.
