@@ -115,6 +115,10 @@ func (s *socket) send(m protocol.Message) {
 	if err != nil {
 		s.t.Error(err)
 	}
+	s.sendFrame(frame)
+}
+
+func (s *socket) sendFrame(frame []byte) {
 	_ = s.conn.Write(context.Background(), websocket.MessageText, frame) // the agent may be gone
 }
 
