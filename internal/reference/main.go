@@ -1,10 +1,12 @@
 // Command reference writes the parts of the references of rules and of their
 // tests that the code knows: what can stand in a file, and what plugins bring. It
-// is given the documents, in which markers say where they stand.
+// is given the documents, in which markers say where they stand, and the file of
+// the schema of the satellites' protocol.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,14 +15,15 @@ import (
 	"github.com/flightrules/flightrules/internal/ruletest"
 	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite"
+	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 	"github.com/flightrules/flightrules/rules"
 )
 
-//go:generate go run . ../../docs/reference/rules.md ../../docs/reference/tests.md
+//go:generate go run . ../../docs/reference/rules.md ../../docs/reference/tests.md ../../docs/reference/satellite-protocol.schema.json
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: reference RULES.md TESTS.md")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: reference RULES.md TESTS.md PROTOCOL.json")
 		os.Exit(2)
 	}
 	ctx := context.Background()
@@ -34,6 +37,14 @@ func main() {
 		}),
 		write(os.Args[2], func(before string) (string, error) {
 			return ruletest.Reference(ctx, func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }, before)
+		}),
+		write(os.Args[3], func(string) (string, error) {
+			schema, err := protocol.Schema()
+			if err != nil {
+				return "", err
+			}
+			text, err := json.MarshalIndent(schema, "", "  ")
+			return string(text) + "\n", err
 		}),
 	)
 	if err != nil {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 	"github.com/uptrace/bun"
 
@@ -503,4 +505,15 @@ func FuzzFrames(f *testing.F) {
 		wantTold(t, w.report(healthy, "s", 1, w.item("b", 1)), protocol.ResultsAck{Stream: "s", Seq: 1})
 		w.wantTaken(w.line("edge-2", "b", w.Now(), 1))
 	})
+}
+
+// dialled is a connection to the core over a real socket.
+func (w *worker) dialled() *websocket.Conn {
+	w.t.Helper()
+	server := httptest.NewServer(w.api)
+	w.t.Cleanup(server.Close)
+	conn, _, err := websocket.Dial(w.t.Context(), server.URL+protocol.Path, nil)
+	must(w.t, err)
+
+	return conn
 }

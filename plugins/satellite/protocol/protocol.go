@@ -41,18 +41,18 @@ type Message interface {
 
 // Authenticate is an agent's first message.
 type Authenticate struct {
-	ClientID     string   `json:"client_id"` // the id of the satellite, or its name
+	ClientID     string   `json:"client_id" doc:"The id of the satellite, or its name."`
 	Token        string   `json:"token"`
 	Protocol     int      `json:"protocol"`
-	Version      string   `json:"version"` // of the agent
+	Version      string   `json:"version" doc:"Of the agent."`
 	Capabilities []string `json:"capabilities"`
 }
 
 // Heartbeat is an agent's sign of life.
 type Heartbeat struct {
-	SentAt   time.Time `json:"sent_at"`  // by the agent's clock
-	Uptime   Duration  `json:"uptime"`   // of the agent
-	Buffered int       `json:"buffered"` // how many results wait to be sent
+	SentAt   time.Time `json:"sent_at" doc:"By the agent's clock."`
+	Uptime   Duration  `json:"uptime" doc:"Of the agent."`
+	Buffered int       `json:"buffered" doc:"How many results wait to be sent."`
 }
 
 // Authenticated is the core's answer to an agent that is let in.
@@ -64,7 +64,7 @@ type Authenticated struct {
 	// Assignments are what the satellite is to do from now on; absent: the core
 	// does not say, and all stays.
 	Assignments *Assignments `json:"assignments,omitempty"`
-	Bundle      *Bundle      `json:"bundle,omitempty"` // likewise
+	Bundle      *Bundle      `json:"bundle,omitempty" doc:"Likewise."`
 }
 
 // AuthFailed is the core's last message to an agent that it does not let in, or
@@ -76,8 +76,8 @@ type AuthFailed struct {
 // HeartbeatAck says that a heartbeat is in the database. It is also sent
 // unasked, without SentAt, when the interval changes.
 type HeartbeatAck struct {
-	SentAt            time.Time `json:"sent_at,omitzero"` // as the heartbeat had it
-	Now               time.Time `json:"now"`              // by the core's clock
+	SentAt            time.Time `json:"sent_at,omitzero" doc:"As the heartbeat had it."`
+	Now               time.Time `json:"now" doc:"By the core's clock."`
 	HeartbeatInterval Duration  `json:"heartbeat_interval,omitzero"`
 }
 

@@ -19,18 +19,18 @@ const (
 // Assignments are all that a satellite is to do. Those that it does already
 // go on undisturbed.
 type Assignments struct {
-	Revision int64        `json:"revision"` // a later one has a higher number
+	Revision int64        `json:"revision" doc:"A later one has a higher number."`
 	Items    []Assignment `json:"items"`
 }
 
 // Assignment is something to be done again and again.
 type Assignment struct {
 	Capability string          `json:"capability"`
-	ID         string          `json:"id"` // unique in the capability
+	ID         string          `json:"id" doc:"Unique in the capability."`
 	Interval   Duration        `json:"interval"`
 	Timeout    Duration        `json:"timeout"`
-	Spec       json.RawMessage `json:"spec"`                 // as the capability has it
-	Collectors []string        `json:"collectors,omitempty"` // that secrets can be asked for
+	Spec       json.RawMessage `json:"spec" doc:"As the capability has it."`
+	Collectors []string        `json:"collectors,omitempty" doc:"That secrets can be asked for."`
 }
 
 // Results are what came of assignments, in the order in which it did: Items have
@@ -39,9 +39,9 @@ type Results struct {
 	// Stream names the agent's memory: numbers go on in one, also over restarts
 	// of the agent, and begin at 1 in another.
 	Stream  string    `json:"stream"`
-	Seq     int64     `json:"seq"`     // of the first item
-	Dropped int64     `json:"dropped"` // how many of the stream were lost so far, since there was no room for them
-	SentAt  time.Time `json:"sent_at"` // by the agent's clock
+	Seq     int64     `json:"seq" doc:"Of the first item."`
+	Dropped int64     `json:"dropped" doc:"How many of the stream were lost so far, since there was no room for them."`
+	SentAt  time.Time `json:"sent_at" doc:"By the agent's clock."`
 	Items   []Item    `json:"items"`
 }
 
@@ -49,10 +49,10 @@ type Results struct {
 type Item struct {
 	Capability string          `json:"capability"`
 	Assignment string          `json:"assignment"`
-	At         time.Time       `json:"at"` // when it was begun, by the agent's clock
+	At         time.Time       `json:"at" doc:"When it was begun, by the agent's clock."`
 	Duration   Duration        `json:"duration"`
 	Payload    json.RawMessage `json:"payload,omitempty"`
-	Error      string          `json:"error,omitempty"` // why it could not be done
+	Error      string          `json:"error,omitempty" doc:"Why it could not be done."`
 }
 
 // ResultsAck says that the results of the stream up to Seq, and with it, need
@@ -112,8 +112,8 @@ type BlobRequest struct {
 type Blob struct {
 	Digest string `json:"digest"`
 	Offset int64  `json:"offset"`
-	Size   int64  `json:"size"`           // of the whole
-	Data   []byte `json:"data,omitempty"` // base64
+	Size   int64  `json:"size" doc:"Of the whole."`
+	Data   []byte `json:"data,omitempty" doc:"Base64."`
 	Error  *Error `json:"error,omitempty"`
 }
 
