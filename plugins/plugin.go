@@ -117,6 +117,13 @@ func (h *Host) Events() *triggers.Catalogue { return h.services.Events }
 // Timers is where handlers of durable timers are registered.
 func (h *Host) Timers() *timer.Timers { return h.services.Timers }
 
+// SetTimers sets timers in a transaction of Write, and has them looked at when it
+// has committed.
+func (h *Host) SetTimers(ctx context.Context, tx bun.Tx, timers ...timer.Timer) error {
+	db.HintAfter(ctx, timer.Topic)
+	return timer.Set(ctx, tx, timers...)
+}
+
 // Actions is where actions are registered.
 func (h *Host) Actions() *action.Set { return h.services.Actions }
 

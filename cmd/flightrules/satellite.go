@@ -63,12 +63,12 @@ func satelliteRunCommand() *cobra.Command {
 func satelliteTokenCommand() *cobra.Command {
 	var a api
 	var n client.NewSatellite
-	var file, output string
+	var file, grace, output string
 	cmd := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Make a token for a satellite",
 		Long: "Makes a token for the satellite NAME, which is created where it does not exist. The token is shown\n" +
-			"once, or written to a file that only you can read; one from before ends.",
+			"once, or written to a file that only you can read. One from before ends, at once or after --grace.",
 		Args:    args(cobra.ExactArgs(1)),
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -77,7 +77,7 @@ func satelliteTokenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := c.SatelliteToken(cmd.Context(), n)
+			s, err := c.SatelliteToken(cmd.Context(), n, grace)
 			if err != nil {
 				return err
 			}
@@ -95,6 +95,7 @@ func satelliteTokenCommand() *cobra.Command {
 	flags.StringVar(&n.Region, "region", "", "region of a satellite that is new")
 	flags.StringVar(&n.Threshold, "threshold", "", "silence after which a satellite that is new is lost, such as 15s (default 45s)")
 	flags.StringVar(&file, "file", "", "write the token to this file instead of showing it")
+	flags.StringVar(&grace, "grace", "", "how long a token from before goes on, such as 1h (default: it ends at once)")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }

@@ -167,12 +167,13 @@ type NewSatellite struct {
 
 // SatelliteToken makes a token for a satellite, which is created where none of
 // that name exists.
-func (c *Client) SatelliteToken(ctx context.Context, n NewSatellite) (Satellite, error) {
+// The one from before ends after the grace, a duration; "": at once.
+func (c *Client) SatelliteToken(ctx context.Context, n NewSatellite, grace string) (Satellite, error) {
 	var s Satellite
 	err := c.Post(ctx, "/api/v1/satellites", n, &s)
 	var refused *Problem
 	if errors.As(err, &refused) && refused.Status == http.StatusConflict {
-		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(n.Name)+"/token", nil, &s)
+		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(n.Name)+"/token", map[string]string{"grace": grace}, &s)
 	}
 	return s, err
 }

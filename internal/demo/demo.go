@@ -213,7 +213,7 @@ func (d *demo) show(ctx context.Context) error {
 
 // launch makes a satellite and starts its agent.
 func (d *demo) launch(ctx context.Context, name, region string) error {
-	s, err := d.api.SatelliteToken(ctx, client.NewSatellite{Name: name, Region: region})
+	s, err := d.api.SatelliteToken(ctx, client.NewSatellite{Name: name, Region: region}, "")
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,10 @@ type (
 		ID   string `path:"id" maxLength:"100" doc:"The id of the satellite, or its name."`
 		Body changes
 	}
+	rotateInput struct {
+		ID   string `path:"id" maxLength:"100" doc:"The id of the satellite, or its name."`
+		Body *rotation
+	}
 	reply[T any] struct{ Body T }
 )
 
@@ -45,7 +49,7 @@ func (p *Plugin) operations(api huma.API) {
 	huma.Register(api, operation("get-satellite", http.MethodGet, path+"/{id}", plugins.Viewer, http.StatusOK, "One satellite"), p.get)
 	huma.Register(api, operation("change-satellite", http.MethodPatch, path+"/{id}", plugins.Admin, http.StatusOK, "Change the settings of a satellite"), p.changeSatellite)
 	huma.Register(api, operation("remove-satellite", http.MethodDelete, path+"/{id}", plugins.Admin, http.StatusNoContent, "Remove a satellite and close its sockets"), p.removeSatellite)
-	huma.Register(api, operation("replace-satellite-token", http.MethodPost, path+"/{id}/token", plugins.Admin, http.StatusOK, "Replace the token of a satellite; the old one ends at once"), p.newTokenFor)
+	huma.Register(api, operation("replace-satellite-token", http.MethodPost, path+"/{id}/token", plugins.Admin, http.StatusOK, "Replace the token of a satellite; the old one ends at once, or after a while"), p.newTokenFor)
 }
 
 func operation(id, method, path string, role plugins.Role, status int, summary string) huma.Operation {
@@ -120,7 +124,7 @@ func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[I
 			return nil, invalid("body.name", err.Error())
 		}
 	}
-	err = p.update(ctx, r.ID, func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery {
+	err = p.update(ctx, r.ID, func(_ context.Context, _ bun.Tx, q *bun.UpdateQuery, at db.Time) (*bun.UpdateQuery, error) {
 		q = q.Set("id = id") // something is set also when nothing is to change
 		if in.Body.Name != nil {
 			q = q.Set("name = ?", *in.Body.Name)
@@ -134,7 +138,7 @@ func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[I
 		if in.Body.OfflineThreshold != nil {
 			q = q.Set("offline_threshold = ?, threshold_at = ?", bun.NullZero(threshold.Microseconds()), at)
 		}
-		return q
+		return q, nil
 	})
 	if err != nil {
 		return nil, answer(err)
@@ -150,13 +154,17 @@ func (p *Plugin) removeSatellite(ctx context.Context, in *byPath) (*struct{}, er
 	return nil, answer(err)
 }
 
-func (p *Plugin) newTokenFor(ctx context.Context, in *byPath) (*reply[WithToken], error) {
+func (p *Plugin) newTokenFor(ctx context.Context, in *rotateInput) (*reply[WithToken], error) {
+	grace, err := in.Body.grace()
+	if err != nil {
+		return nil, err
+	}
 	r, err := p.byRef(ctx, p.host.Read(), in.ID)
 	if err != nil {
 		return nil, answer(err)
 	}
 	token := newToken()
-	if err := p.replaceToken(ctx, r.ID, hashToken(token)); err != nil {
+	if err := p.replaceToken(ctx, r.ID, hashToken(token), grace); err != nil {
 		return nil, answer(err)
 	}
 	return p.withToken(ctx, r.ID, token)
@@ -209,6 +217,21 @@ func (c Config) parseThreshold(text string) (time.Duration, error) {
 	}
 	if err := c.checkThreshold(d); err != nil {
 		return 0, invalid("body.offline_threshold", err.Error())
+	}
+	return d, nil
+}
+
+// grace is how long the old token goes on.
+func (r *rotation) grace() (time.Duration, error) {
+	if r == nil || r.Grace == "" {
+		return 0, nil
+	}
+	d, err := duration.Parse(r.Grace)
+	if err == nil && (d < time.Second || d > maxGrace) {
+		err = errors.New("it must be from 1s to " + duration.Format(maxGrace))
+	}
+	if err != nil {
+		return 0, invalid("body.grace", err.Error())
 	}
 	return d, nil
 }

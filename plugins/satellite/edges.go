@@ -19,15 +19,15 @@ import (
 const topic = "sessions"
 
 // connect begins a new session of a satellite, on this node. The hash is of the
-// token that was checked: errRefused when it is no longer the satellite's.
+// token that was checked: errRefused when it is none of the satellite's any more.
 func (p *Plugin) connect(ctx context.Context, id, hash string, hello protocol.Authenticate) (row, error) {
 	var r row
 	err := p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
 		err := tx.NewUpdate().Model(&r).
 			Set("session_epoch = session_epoch + 1, session_id = ?, node_id = ?", uuid.NewString(), p.host.Node()).
 			Set("connected_at = ?, disconnected_at = NULL, last_heartbeat_at = ?, last_connection_event = ?", at, at, connected).
-			Set("version = ?, capabilities = ?", hello.Version, db.ToJSON(hello.Capabilities)).
-			Where("id = ? AND token_hash = ?", id, hash).Returning("*").Scan(ctx)
+			Set("version = ?, capabilities = ?, session_token_hash = ?", hello.Version, db.ToJSON(hello.Capabilities), hash).
+			Where("id = ? AND (token_hash = ? OR old_token_hash = ? AND old_token_until > ?)", id, hash, hash, at).Returning("*").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
 			return errRefused
 		}
@@ -78,9 +78,13 @@ func taken(err error) error {
 }
 
 // update changes columns of a satellite.
-func (p *Plugin) update(ctx context.Context, id string, set func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery) error {
+func (p *Plugin) update(ctx context.Context, id string, set func(ctx context.Context, tx bun.Tx, q *bun.UpdateQuery, at db.Time) (*bun.UpdateQuery, error)) error {
 	err := p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
-		met, err := one(set(tx.NewUpdate().Model((*row)(nil)).Where("id = ?", id), at).Exec(ctx))
+		q, err := set(ctx, tx, tx.NewUpdate().Model((*row)(nil)).Where("id = ?", id), at)
+		if err != nil {
+			return err
+		}
+		met, err := one(q.Exec(ctx))
 		if err == nil && !met {
 			err = errUnknown
 		}
@@ -90,17 +94,6 @@ func (p *Plugin) update(ctx context.Context, id string, set func(q *bun.UpdateQu
 		p.host.Hint(topic)
 	}
 	return taken(err)
-}
-
-// replaceToken gives a satellite another token. The old one ends at once, and
-// so does the session that it began: that the satellite is not connected is
-// known, and need not be waited for.
-func (p *Plugin) replaceToken(ctx context.Context, id, hash string) error {
-	return p.update(ctx, id, func(q *bun.UpdateQuery, at db.Time) *bun.UpdateQuery {
-		return q.Set("token_hash = ?, session_epoch = session_epoch + 1, session_id = NULL, node_id = NULL", hash).
-			Set("disconnected_at = CASE last_connection_event WHEN ? THEN ? ELSE disconnected_at END", connected, at).
-			Set("last_connection_event = CASE last_connection_event WHEN ? THEN ? ELSE last_connection_event END", connected, disconnected)
-	})
 }
 
 // remove ends a satellite: its row goes away, and its sessions end on every

@@ -239,6 +239,88 @@ func TestTokenReplaced(t *testing.T) {
 	n.wantEvents(k, evConnected, evDisconnected, evConnected)
 }
 
+func TestTokenReplacedWithGrace(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		n := single(t, url)
+		rotate := func(k known, grace string) known {
+			t.Helper()
+			var out struct{ Token string }
+			n.call(200, "POST", "/api/v1/satellites/"+k.name+"/token", `{"grace": "`+grace+`"}`, &out)
+			return known{k.id, k.name, out.Token}
+		}
+		lets := func(want bool, k known) {
+			t.Helper()
+			if _, err := n.plugin.Connect(t.Context(), k.id, k.token); want != (err == nil) || err != nil && !errors.Is(err, satellite.Refused) {
+				t.Errorf("%v, want let in %t", err, want)
+			}
+		}
+		ended := func(s *satellite.Session) bool {
+			t.Helper()
+			must(t, n.plugin.CheckSessions(t.Context()))
+			_, over := s.Ended()
+			return over
+		}
+
+		t.Run("both are good until it ends, and then the sessions of the old one end", func(t *testing.T) {
+			k, s := n.online("both")
+			fresh := rotate(k, "1m")
+			n.advance(time.Minute-time.Second, s)
+			if ended(s) {
+				t.Error("the old token's session ended before its time")
+			}
+			n.wantEvents(k, evConnected)
+			n.advance(2*time.Second, s)
+			m, over := s.Ended()
+			if _, forGood := m.(protocol.AuthFailed); !ended(s) || over && !forGood {
+				t.Errorf("ended with %v", m)
+			}
+			n.wantEvents(k, evConnected, evDisconnected)
+			lets(false, k)
+			lets(true, fresh)
+		})
+		t.Run("a session of the new one goes on", func(t *testing.T) {
+			k, _ := n.online("moved")
+			fresh := rotate(k, "1m")
+			lets(true, k)
+			s := n.connect(fresh)
+			n.advance(2*time.Minute, s)
+			if ended(s) {
+				t.Error("it ended")
+			}
+			n.wantEvents(k, evConnected)
+			lets(false, k)
+		})
+		t.Run("survives a restart", func(t *testing.T) {
+			k, _ := n.online("restarted")
+			rotate(k, "1m")
+			n = n.restarted()
+			n.advance(2 * time.Minute)
+			lets(false, k)
+		})
+		t.Run("of another replacement ends the one before it", func(t *testing.T) {
+			first, s := n.online("twice")
+			second := rotate(first, "1m")
+			third := rotate(second, "1m")
+			if !ended(s) {
+				t.Error("the first token's session goes on")
+			}
+			lets(false, first)
+			lets(true, second)
+			lets(true, third)
+			fourth := rotate(third, "")
+			lets(false, second)
+			lets(false, third)
+			lets(true, fourth)
+		})
+		t.Run("of no use is refused", func(t *testing.T) {
+			n.create("refused")
+			for _, grace := range []string{"soon", "1ms", "31d"} {
+				n.call(422, "POST", "/api/v1/satellites/refused/token", `{"grace": "`+grace+`"}`, nil)
+			}
+		})
+	})
+}
+
 func TestSlowReaderIsLeftBehind(t *testing.T) {
 	n := single(t, dbtest.SQLite(t))
 	k, s := n.online("slow")

@@ -31,6 +31,11 @@ type changes struct {
 	OfflineThreshold *string            `json:"offline_threshold,omitempty" maxLength:"50" example:"45s" doc:"Counts from now at the earliest. \"default\": the engine's default."`
 }
 
+// rotation is how a token is replaced.
+type rotation struct {
+	Grace string `json:"grace,omitempty" maxLength:"50" example:"1h" doc:"How long the old token goes on, 30 days at most; absent: it ends at once."`
+}
+
 // Item is a satellite as the API shows it.
 type Item struct {
 	ID               string            `json:"id"`

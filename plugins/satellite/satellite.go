@@ -138,6 +138,7 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	if err := p.addVerbs(h); err != nil {
 		return err
 	}
+	h.Timers().HandleBatch(graceTimer, p.endGraces)
 	h.API(p.operations)
 	h.Mount("GET "+protocol.Path, p.socketHandler())
 	h.Background("listening", p.listen)

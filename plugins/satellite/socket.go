@@ -192,9 +192,10 @@ func (p *Plugin) authenticate(ctx context.Context, hello protocol.Authenticate) 
 	if err != nil {
 		return row{}, err
 	}
-	if !tokenMatches(r.TokenHash, hello.Token) {
+	hash, ok := matching(hello.Token, r.TokenHash, r.OldTokenHash)
+	if !ok {
 		return row{}, errRefused
 	}
 	ctx = entities.WithCause(ctx, entities.Cause{Actor: "satellite:" + r.Name})
-	return p.connect(ctx, r.ID, r.TokenHash, hello)
+	return p.connect(ctx, r.ID, hash, hello)
 }

@@ -39,6 +39,9 @@ type row struct {
 	Capabilities     db.JSON `bun:"capabilities"`
 	Version          string  `bun:"version"`
 	TokenHash        string  `bun:"token_hash"`
+	OldTokenHash     string  `bun:"old_token_hash"`
+	OldTokenUntil    db.Time `bun:"old_token_until"` // when the old token ends
+	SessionTokenHash string  `bun:"session_token_hash"`
 	OfflineThreshold int64   `bun:"offline_threshold,nullzero"` // microseconds; 0: the default
 	ThresholdAt      db.Time `bun:"threshold_at"`
 	LastHeartbeatAt  db.Time `bun:"last_heartbeat_at"`

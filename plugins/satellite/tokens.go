@@ -37,9 +37,15 @@ func hashToken(token string) string {
 // noToken is the hash of no token.
 var noToken = strings.Repeat("0", hex.EncodedLen(sha256.Size))
 
-// tokenMatches compares in constant time.
-func tokenMatches(hash, token string) bool {
-	return subtle.ConstantTimeCompare([]byte(hash), []byte(hashToken(token))) == 1
+// matching is the hash of a token, and whether it is one of those. It takes the
+// same time whatever they are.
+func matching(token string, hashes ...string) (hash string, ok bool) {
+	hash = hashToken(token)
+	same := 0
+	for _, h := range hashes {
+		same |= subtle.ConstantTimeCompare([]byte(h), []byte(hash))
+	}
+	return hash, same == 1
 }
 
 // byClient finds the satellite that a client says it is, by its id or its name.
@@ -51,7 +57,7 @@ func (p *Plugin) byClient(ctx context.Context, client string) (row, error) {
 	}
 	r, err := p.byRef(ctx, p.host.Read(), client)
 	if errors.Is(err, errUnknown) {
-		return row{ID: client, TokenHash: noToken}, nil
+		return row{ID: client, TokenHash: noToken, OldTokenHash: noToken}, nil
 	}
 	return r, err
 }
