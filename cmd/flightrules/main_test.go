@@ -349,6 +349,25 @@ func TestSatellite(t *testing.T) {
 	if got := s.call(t, "GET", "/api/v1/satellites/edge", "")["last_event"]; got != "disconnected" {
 		t.Errorf("last event %v", got)
 	}
+
+	// What an operator sees of it, and the end of it.
+	for want, command := range map[string][]string{
+		`(?m)^edge  offline  eu-west  20\S+Z  45s  .*` + id + `$`: {"list"},
+		`(?m)^status     offline, after disconnected$`:            {"show", "edge"},
+		`(?m)^results    0 not delivered yet, 0 refused$`:         {"show", id},
+		`"last_event": "disconnected"`:                            {"show", "edge", "-o", "json"},
+	} {
+		out, errs, code := run(t, append(append([]string{"satellites"}, command...), "--server", s.url, "--data", s.data)...)
+		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("satellites %v: exit %d: %s%s", command, code, out, errs)
+		}
+	}
+	if out, errs, code := run(t, "satellites", "remove", "edge", "--server", s.url, "--data", s.data); code != 0 || out != "satellite edge is removed\n" {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if _, errs, code := run(t, "satellites", "show", "edge", "--server", s.url, "--data", s.data); code != 1 || !strings.Contains(errs, "no such satellite") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
 	s.stop(t)
 }
 

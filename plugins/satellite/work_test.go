@@ -300,11 +300,12 @@ func TestResults(t *testing.T) {
 		})
 		t.Run("of an older session are not taken", func(t *testing.T) {
 			old := s
-			s = w.connect(k)
+			w.elsewhere(k)
 			if told := w.report(old, "s", 14, w.item("a", 10)); slices.ContainsFunc(told, isAck) {
 				t.Errorf("told %v", told)
 			}
 			w.wantTaken(want...)
+			s = w.connect(k)
 		})
 		t.Run("that were lost are counted", func(t *testing.T) {
 			before := w.counted("flightrules_satellite_results_total")
@@ -341,6 +342,12 @@ func TestResults(t *testing.T) {
 			w.wantTaken(want...)
 		})
 	})
+}
+
+// elsewhere connects a satellite to another node: this one has not heard of it.
+func (w *worker) elsewhere(k known) {
+	w.t.Helper()
+	w.sql("UPDATE satellites SET session_epoch = session_epoch + 1, session_id = 'another' WHERE id = ?", k.id)
 }
 
 func isAck(m protocol.Message) bool { return m.Type() == "results_ack" }
@@ -386,7 +393,7 @@ func TestSecretsOfAssignments(t *testing.T) {
 			must(t, w.assign(k, own))
 		})
 		t.Run("for a session that has ended", func(t *testing.T) {
-			w.connect(k)
+			w.elsewhere(k)
 			if got := ask(s, "a", "http"); got.Env != nil {
 				t.Errorf("got %+v", got)
 			}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flightrules/flightrules/internal/client"
+)
+
+func satellitesCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "satellites", Short: "List, show and remove the satellites of a running engine"}
+	cmd.AddCommand(satellitesListCommand(), satellitesShowCommand(), satellitesRemoveCommand())
+	return cmd
+}
+
+// shownSatellite is a satellite as the API has it.
+type shownSatellite struct {
+	ID               string            `json:"id"`
+	Name             string            `json:"name"`
+	Region           string            `json:"region"`
+	Tags             map[string]string `json:"tags"`
+	Status           string            `json:"status"`
+	LastEvent        *string           `json:"last_event"`
+	LastSeenAt       *time.Time        `json:"last_seen_at"`
+	OfflineThreshold string            `json:"offline_threshold"`
+	Version          string            `json:"version"`
+	CreatedAt        time.Time         `json:"created_at"`
+	Session          *struct {
+		Node        string    `json:"node"`
+		ConnectedAt time.Time `json:"connected_at"`
+	} `json:"session"`
+	Capabilities []string `json:"capabilities"`
+	Results      struct {
+		Buffered int64 `json:"buffered"`
+		Refused  int64 `json:"refused"`
+	} `json:"results"`
+}
+
+func (s shownSatellite) seen() string {
+	if s.LastSeenAt == nil {
+		return "never"
+	}
+	return s.LastSeenAt.UTC().Format(time.RFC3339)
+}
+
+func satellitesListCommand() *cobra.Command {
+	var r remote
+	return r.command(&cobra.Command{Use: "list", Short: "List the satellites, newest first", Args: args(cobra.NoArgs)},
+		func(cmd *cobra.Command, c *client.Client, _ []string) error {
+			answer, err := c.List(cmd.Context(), "/api/v1/satellites")
+			if err != nil {
+				return err
+			}
+			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, list []shownSatellite) error {
+				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(table, "NAME\tSTATUS\tREGION\tLAST SEEN\tTHRESHOLD\tVERSION\tID")
+				for _, s := range list {
+					fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.Status, cmp.Or(s.Region, "-"), s.seen(), s.OfflineThreshold,
+						cmp.Or(s.Version, "-"), s.ID)
+				}
+				return table.Flush()
+			})
+		})
+}
+
+func satellitesShowCommand() *cobra.Command {
+	var r remote
+	return r.command(&cobra.Command{Use: "show SATELLITE", Short: "Show a satellite, by its name or its id", Args: args(cobra.ExactArgs(1))},
+		func(cmd *cobra.Command, c *client.Client, refs []string) error {
+			var answer json.RawMessage
+			if err := c.Get(cmd.Context(), "/api/v1/satellites/"+url.PathEscape(refs[0]), &answer); err != nil {
+				return err
+			}
+			return show(&r, cmd.OutOrStdout(), answer, writeSatellite)
+		})
+}
+
+func writeSatellite(w io.Writer, s shownSatellite) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, value) }
+	line("name", s.Name)
+	line("id", s.ID)
+	line("region", cmp.Or(s.Region, "-"))
+	var tags []string
+	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+		tags = append(tags, key+"="+s.Tags[key])
+	}
+	line("tags", cmp.Or(strings.Join(tags, ", "), "-"))
+	status := s.Status
+	if s.LastEvent != nil {
+		status += ", after " + *s.LastEvent
+	}
+	line("status", status)
+	line("last seen", s.seen())
+	line("threshold", s.OfflineThreshold)
+	if s.Session != nil {
+		line("session", fmt.Sprintf("on node %s since %s", s.Session.Node, s.Session.ConnectedAt.UTC().Format(time.RFC3339)))
+	}
+	line("agent", cmp.Or(s.Version, "-"))
+	line("can do", cmp.Or(strings.Join(s.Capabilities, ", "), "-"))
+	line("results", fmt.Sprintf("%d not delivered yet, %d refused", s.Results.Buffered, s.Results.Refused))
+	line("created", s.CreatedAt.UTC().Format(time.RFC3339))
+	return table.Flush()
+}
+
+func satellitesRemoveCommand() *cobra.Command {
+	var r remote
+	return r.command(&cobra.Command{
+		Use: "remove SATELLITE", Short: "Remove a satellite, by its name or its id; its token and its connection end at once", Args: args(cobra.ExactArgs(1)),
+	}, func(cmd *cobra.Command, c *client.Client, refs []string) error {
+		if err := c.Delete(cmd.Context(), "/api/v1/satellites/"+url.PathEscape(refs[0])); err != nil {
+			return err
+		}
+		answer, err := json.Marshal(map[string]any{"satellite": refs[0], "removed": true})
+		if err != nil {
+			return err
+		}
+		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, removed struct{ Satellite string }) error {
+			_, err := fmt.Fprintf(w, "satellite %s is removed\n", removed.Satellite)
+			return err
+		})
+	})
+}
