@@ -119,6 +119,34 @@ func TestNewSetRefuses(t *testing.T) {
 	}
 }
 
+// remote offers nothing but itself.
+type remote struct{ plugins.Remote }
+
+func TestPluginsMeetOverSatellites(t *testing.T) {
+	offers := func(name string, needs ...string) *part {
+		return &part{name: name, needs: needs, register: func(h *plugins.Host) {
+			if err := h.OfferRemote(remote{}); err != nil {
+				t.Error(err)
+			}
+		}}
+	}
+	asks := func(want string, needs ...string) *part {
+		return &part{name: "asks", needs: needs, register: func(h *plugins.Host) {
+			r, err := h.Remote()
+			if want == "" && (err != nil || r != remote{}) || want != "" && (err == nil || err.Error() != want) {
+				t.Errorf("%v, %v, want %q", r, err, want)
+			}
+		}}
+	}
+	mustSet(t, asks("", "offers"), offers("offers"))
+	mustSet(t, asks("plugin asks: no plugin has satellites; it needs one that does"))
+	mustSet(t, offers("one"), &part{name: "two", register: func(h *plugins.Host) {
+		if err := h.OfferRemote(remote{}); err == nil {
+			t.Error("two plugins have satellites")
+		}
+	}})
+}
+
 func TestFailures(t *testing.T) {
 	boom := errors.New("boom")
 	for what, do := range map[string]func(*plugins.Set) error{

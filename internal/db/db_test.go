@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -264,6 +265,51 @@ func TestOpenRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v, want %q", ref, err, want)
 		}
+	}
+}
+
+func TestADamagedFileIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	open := func() (*db.DB, error) { return db.Open(t.Context(), "sqlite:"+path, db.Options{CacheKiB: 100}) }
+	d, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "CREATE TABLE x AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999) SELECT i FROM n")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Check(t.Context()), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[len(b)/2:])
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err = open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Check(t.Context()); !db.Corrupt(err) {
+		t.Errorf("got %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(); !db.Corrupt(err) {
+		t.Errorf("got %v", err)
+	}
+	if db.Corrupt(errors.New("another")) || db.Corrupt(nil) {
+		t.Error("everything is damage")
 	}
 }
 

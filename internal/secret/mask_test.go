@@ -2,6 +2,7 @@ package secret_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
@@ -30,6 +31,14 @@ func TestMasker(t *testing.T) {
 	}
 	got := m.Value(map[string]any{"a": []any{value, 1, nil}, value: true})
 	if diff := cmp.Diff(map[string]any{"a": []any{secret.Mark, 1, nil}, secret.Mark: true}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestANumberThatIsASecretIsMasked(t *testing.T) {
+	m := secret.NewMasker("31337")
+	got := m.Value([]any{json.Number("31337"), json.Number("313"), json.Number("1313370")})
+	if diff := cmp.Diff([]any{secret.Mark, json.Number("313"), "1" + secret.Mark + "0"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

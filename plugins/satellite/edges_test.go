@@ -269,7 +269,14 @@ func TestTokenReplacedWithGrace(t *testing.T) {
 				t.Error("the old token's session ended before its time")
 			}
 			n.wantEvents(k, evConnected)
+			hint, cancel := n.db.Subscribe("satellite.sessions")
+			defer cancel()
 			n.advance(2*time.Second, s)
+			select {
+			case <-hint:
+			default:
+				t.Error("no node was told to look")
+			}
 			m, over := s.Ended()
 			if _, forGood := m.(protocol.AuthFailed); !ended(s) || over && !forGood {
 				t.Errorf("ended with %v", m)

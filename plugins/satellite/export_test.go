@@ -52,6 +52,12 @@ func (p *Plugin) Take(ctx context.Context, s *Session, frame []byte) {
 	s.inbox.done.Wait()
 }
 
+// Receive is a frame that came in on a session's socket.
+func (p *Plugin) Receive(ctx context.Context, s *Session, frame []byte) { p.take(ctx, s, frame) }
+
+// Finish waits until what came in was worked on.
+func (s *Session) Finish() { s.inbox.done.Wait() }
+
 // Told takes the messages that wait for the agent.
 func (s *Session) Told() []protocol.Message {
 	var list []protocol.Message

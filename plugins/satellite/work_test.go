@@ -27,7 +27,8 @@ import (
 type prober struct {
 	remote  plugins.Remote
 	changed []string
-	fail    error // of Results
+	fail    error         // of Results
+	blocked chan struct{} // what Results waits for; nil: nothing
 	manifest
 }
 
@@ -67,6 +68,9 @@ func (f *prober) Register(h *plugins.Host) (err error) {
 }
 
 func (f *prober) results(ctx context.Context, tx bun.Tx, from plugins.RemoteSatellite, list []plugins.RemoteResult) error {
+	if f.blocked != nil {
+		<-f.blocked
+	}
 	for _, r := range list {
 		text := fmt.Sprintf("%s %s %s %s%s", from.Name, r.Assignment, r.At.Format(time.RFC3339), r.Payload, r.Error)
 		if _, err := tx.NewRaw("INSERT INTO taken (what) VALUES (?)", text).Exec(ctx); err != nil {
@@ -176,17 +180,31 @@ func TestAssignments(t *testing.T) {
 			wantTold(t, told(), protocol.Assignments{Revision: 1, Items: []protocol.Assignment{wire("a"), wire("b", "http")}})
 			wantTold(t, told())
 		})
+		t.Run("are hinted at on every node, once they are stored", func(t *testing.T) {
+			hint, cancel := w.db.Subscribe("satellite.sessions")
+			defer cancel()
+			must(t, w.assign(k, probe("a"), probe("c")))
+			select {
+			case <-hint:
+			default:
+				t.Error("no node was told to look")
+			}
+			secretive := probe("b")
+			secretive.Secrets = map[string]map[string]string{"http": {"TOKEN": "DB_PASSWORD"}}
+			must(t, w.assign(k, probe("a"), secretive))
+			wantTold(t, told(), protocol.Assignments{Revision: 3, Items: []protocol.Assignment{wire("a"), wire("b", "http")}})
+		})
 		t.Run("that stay as they are change nothing", func(t *testing.T) {
 			secretive := probe("b")
 			secretive.Secrets = map[string]map[string]string{"http": {"TOKEN": "DB_PASSWORD"}}
 			must(t, w.assign(k, secretive, probe("a")))
-			if got := revision(); got != 1 {
+			if got := revision(); got != 3 {
 				t.Errorf("revision %d", got)
 			}
 		})
 		t.Run("that are gone go", func(t *testing.T) {
 			must(t, w.assign(k, probe("a")))
-			wantTold(t, told(), protocol.Assignments{Revision: 2, Items: []protocol.Assignment{wire("a")}})
+			wantTold(t, told(), protocol.Assignments{Revision: 4, Items: []protocol.Assignment{wire("a")}})
 		})
 		t.Run("are refused when they cannot be", func(t *testing.T) {
 			quick, endless, broken, large := probe("x"), probe("x"), probe("x"), probe("x")
@@ -203,7 +221,7 @@ func TestAssignments(t *testing.T) {
 			if err := w.assign(known{id: "nobody"}, probe("x")); err == nil || !strings.Contains(err.Error(), "no such satellite") {
 				t.Errorf("got %v", err)
 			}
-			if got := revision(); got != 2 {
+			if got := revision(); got != 4 {
 				t.Errorf("revision %d", got)
 			}
 		})
@@ -326,6 +344,10 @@ func TestResults(t *testing.T) {
 			if left != 16 {
 				t.Errorf("%d streams", left)
 			}
+			must(t, w.db.Read().NewRaw("SELECT COUNT(*) FROM satellite_streams WHERE stream = 'stream 49'").Scan(t.Context(), &left))
+			if left != 1 {
+				t.Error("the newest is forgotten")
+			}
 		})
 		t.Run("that make no sense are answered with an error", func(t *testing.T) {
 			for _, m := range []protocol.Results{
@@ -342,6 +364,40 @@ func TestResults(t *testing.T) {
 			w.wantTaken(want...)
 		})
 	})
+}
+
+// TestASlowDatabaseKeepsNoHeartbeatWaiting has results wait for something, and
+// more come than are taken in.
+func TestASlowDatabaseKeepsNoHeartbeatWaiting(t *testing.T) {
+	w := working(t, dbtest.SQLite(t))
+	k, s := w.online("edge-1")
+	must(t, w.assign(k, probe("a")))
+	w.prober.blocked = make(chan struct{})
+	receive := func(m protocol.Message) {
+		frame, err := protocol.Encode(m)
+		must(t, err)
+		w.plugin.Receive(t.Context(), s, frame)
+	}
+	s.Told()
+	receive(protocol.Results{Stream: "s", Seq: 1, SentAt: w.Now(), Items: []protocol.Item{w.item("a", 1)}})
+	for range 64 { // one more than there is room for, if the results are not being worked on yet
+		receive(protocol.Status{Capability: "probe", Payload: json.RawMessage(`1`)})
+	}
+	s.Told()
+	receive(protocol.Status{Capability: "probe", Payload: json.RawMessage(`2`)})
+	told := s.Told()
+	if len(told) != 1 || told[0].(protocol.Error).Code != protocol.CodeRateLimited {
+		t.Errorf("told %v", told)
+	}
+	receive(protocol.Heartbeat{SentAt: w.Now(), Buffered: 66})
+	close(w.prober.blocked)
+	s.Finish()
+	must(t, w.plugin.Flush(t.Context()))
+	var shown satellite.Item
+	w.call(200, "GET", "/api/v1/satellites/edge-1", "", &shown)
+	if shown.Results.Buffered != 66 || len(w.taken()) != 1 {
+		t.Errorf("%v taken, and %+v", w.taken(), shown)
+	}
 }
 
 // elsewhere connects a satellite to another node: this one has not heard of it.
