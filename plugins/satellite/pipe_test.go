@@ -14,6 +14,7 @@ import (
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
 	"github.com/flightrules/flightrules/internal/loop"
+	"github.com/flightrules/flightrules/plugins"
 	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/plugins/satellite/agent"
 )
@@ -138,13 +139,17 @@ type whole struct {
 	wire *wire
 	stop context.CancelFunc
 	done sync.WaitGroup
+	more func() []plugins.Plugin // of each process; nil: none
 }
 
 // inBubble runs a test in virtual time, with a core that runs by itself.
-func inBubble(t *testing.T, test func(t *testing.T, w *whole)) {
+func inBubble(t *testing.T, test func(t *testing.T, w *whole), more ...func() []plugins.Plugin) {
 	url := dbtest.SQLite(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := &whole{node: &node{t: t}, url: url, wire: newWire()}
+		if len(more) > 0 {
+			w.more = more[0]
+		}
 		w.begin()
 		test(t, w)
 		w.end()
@@ -158,7 +163,11 @@ func (w *whole) begin() {
 	w.stop = stop
 	d, err := db.Open(ctx, w.url, db.Options{NoSync: true})
 	must(w.t, err)
-	w.node = newNode(w.t, d, time.Now, satellite.Config{})
+	var more []plugins.Plugin
+	if w.more != nil {
+		more = w.more()
+	}
+	w.node = newNode(w.t, d, time.Now, satellite.Config{}, more...)
 	listener := w.wire.listen()
 	server := &http.Server{Handler: w.api}
 	hint, unsubscribe := d.Subscribe(timer.Topic)
