@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +95,15 @@ func (w *wire) cut() {
 	}
 }
 
+// deafen lets all connections there are carry nothing to the agents.
+func (w *wire) deafen() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.cuts {
+		c.deaf.Store(true)
+	}
+}
+
 // setDeath says whether new connections are of no use.
 func (w *wire) setDeath(death bool) {
 	w.mu.Lock()
@@ -107,6 +117,7 @@ type cuttable struct {
 	net.Conn
 	cut  chan struct{}
 	once sync.Once
+	deaf atomic.Bool // the agent hears nothing, and is heard
 }
 
 func (c *cuttable) Write(b []byte) (int, error) {
@@ -127,6 +138,9 @@ func (c *cuttable) Read(b []byte) (int, error) {
 				return 0, err
 			}
 		default:
+			if err == nil && c.deaf.Load() {
+				continue
+			}
 			return n, err
 		}
 	}

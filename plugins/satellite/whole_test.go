@@ -37,7 +37,7 @@ func (c *counter) Run(ctx context.Context, job plugins.Job) (json.RawMessage, er
 
 // TestEachResultOnce runs a core and an agent that does work, and lets
 // everything that can happen on the way happen, in virtual time: connections
-// break with and without notice, the core restarts, is away for hours, and the
+// break with and without notice, or in one direction alone, the core restarts, is away for hours, and the
 // agent restarts. All that the agent did arrives once, in order, with its time.
 func TestEachResultOnce(t *testing.T) {
 	seed := rand.Uint64()
@@ -48,8 +48,10 @@ func TestEachResultOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *whole) {
 		w.sql("CREATE TABLE taken (what TEXT)")
 		k := w.create("edge")
+		often := probe("a")
+		often.Interval = 20 * time.Second
 		must(t, w.db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			return core.remote.Assign(ctx, tx, "probe", k.id, []plugins.Assignment{probe("a")})
+			return core.remote.Assign(ctx, tx, "probe", k.id, []plugins.Assignment{often})
 		}))
 		c := &counter{}
 		run := func() (end func()) {
@@ -65,8 +67,12 @@ func TestEachResultOnce(t *testing.T) {
 		}
 		end := run()
 		w.pass(3 * time.Minute)
-		for range 25 {
-			switch chance.IntN(5) {
+		for round := range 30 {
+			what := chance.IntN(6)
+			if round < 12 {
+				what = round % 6 // each of them at least twice
+			}
+			switch what {
 			case 0:
 				w.wire.reset()
 			case 1:
@@ -81,6 +87,8 @@ func TestEachResultOnce(t *testing.T) {
 			case 4:
 				end()
 				end = run()
+			case 5:
+				w.wire.deafen()
 			}
 			w.pass(time.Duration(chance.IntN(300)) * time.Second)
 		}
