@@ -297,6 +297,14 @@ func TestTokenReplacedWithGrace(t *testing.T) {
 			n.wantEvents(k, evConnected)
 			lets(false, k)
 		})
+		t.Run("ends the old one also where nobody has looked yet", func(t *testing.T) {
+			k := n.create("unlooked")
+			rotate(k, "1m")
+			lets(true, k)
+			n.Add(time.Minute)
+			lets(false, k)
+			n.step()
+		})
 		t.Run("survives a restart", func(t *testing.T) {
 			k, _ := n.online("restarted")
 			rotate(k, "1m")
