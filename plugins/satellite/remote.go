@@ -2,6 +2,7 @@ package satellite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -201,6 +202,22 @@ func (a assignment) same(b assignment) bool {
 	return a.Interval == b.Interval && a.Timeout == b.Timeout && bytes.Equal(a.Spec, b.Spec) && bytes.Equal(a.Secrets, b.Secrets)
 }
 
+// sizeOf is what assignments take in a message, in bytes.
+func sizeOf(list []assignment) (size int, err error) {
+	for _, a := range list {
+		wire, err := a.wire()
+		if err != nil {
+			return 0, err
+		}
+		text, err := json.Marshal(wire)
+		if err != nil {
+			return 0, err
+		}
+		size += len(text) + len(",")
+	}
+	return size, nil
+}
+
 func assignmentsOf(ctx context.Context, idb bun.IDB, satellite string) (list []assignment, err error) {
 	err = idb.NewSelect().Model(&list).Where("satellite_id = ?", satellite).Order("capability", "id").Scan(ctx)
 	return list, err
@@ -219,16 +236,14 @@ func (p *Plugin) Assign(ctx context.Context, tx bun.Tx, capability, satellite st
 	if err != nil {
 		return err
 	}
-	before, size := map[string]assignment{}, 0
+	before := map[string]assignment{}
+	var after []assignment // of this capability
 	for _, a := range all {
 		if a.Capability == capability {
 			before[a.ID] = a
-		} else {
-			size += len(a.Spec) + len(a.Secrets)
 		}
 	}
 	written := map[string]bool{}
-	changed := false
 	for _, w := range work {
 		a, err := newAssignment(capability, satellite, w)
 		if err != nil {
@@ -238,9 +253,14 @@ func (p *Plugin) Assign(ctx context.Context, tx bun.Tx, capability, satellite st
 			return fmt.Errorf("assignment %s: it is there twice", a.ID)
 		}
 		written[a.ID] = true
-		if size += len(a.Spec) + len(a.Secrets); size > maxWork {
-			return fmt.Errorf("satellite %s has too much to do: more than %d KiB", satellite, maxWork>>10)
-		}
+		after = append(after, a)
+	}
+	others := slices.DeleteFunc(all, func(a assignment) bool { return a.Capability == capability })
+	if size, err := sizeOf(slices.Concat(others, after)); err != nil || size > maxWork {
+		return cmp.Or(err, fmt.Errorf("satellite %s has too much to do: %d KiB, and %d are possible", satellite, size>>10, maxWork>>10))
+	}
+	changed := false
+	for _, a := range after {
 		if was, ok := before[a.ID]; ok && was.same(a) {
 			continue
 		}

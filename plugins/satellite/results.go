@@ -60,8 +60,11 @@ func implausible(m protocol.Results) string {
 // with up to where they were taken. Then, and not before, they are acknowledged.
 func (p *Plugin) takeResults(ctx context.Context, s *session, m protocol.Results, came time.Time) error {
 	taken := m.Seq + int64(len(m.Items)) - 1
-	refused, lost := 0, int64(0)
+	var own []protocol.Item
+	var refused int
+	var lost int64
 	err := p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		own, refused, lost = nil, 0, 0
 		r, err := p.current(ctx, tx, s)
 		if err != nil {
 			return err
@@ -74,7 +77,6 @@ func (p *Plugin) takeResults(ctx context.Context, s *session, m protocol.Results
 		if len(fresh) == 0 {
 			return nil // they were taken before
 		}
-		var own []protocol.Item
 		if own, err = p.assigned(ctx, tx, s.id, fresh); err != nil {
 			return err
 		}
@@ -104,7 +106,7 @@ func (p *Plugin) takeResults(ctx context.Context, s *session, m protocol.Results
 		p.metrics.results.WithLabelValues("lost").Add(float64(lost))
 		p.host.Log().Warn("a satellite lost results: it had no room for them while it could not deliver", "satellite", s.name, "count", lost)
 	}
-	p.metrics.results.WithLabelValues("taken").Add(float64(len(m.Items) - refused))
+	p.metrics.results.WithLabelValues("taken").Add(float64(len(own)))
 	s.tell(protocol.ResultsAck{Stream: m.Stream, Seq: taken})
 	return nil
 }

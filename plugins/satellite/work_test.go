@@ -210,6 +210,13 @@ func TestAssignments(t *testing.T) {
 			quick, endless, broken, large := probe("x"), probe("x"), probe("x"), probe("x")
 			quick.Interval, endless.Timeout, broken.Spec = time.Millisecond, 0, json.RawMessage(`{`)
 			large.Spec = json.RawMessage(`"` + strings.Repeat("x", protocol.MaxFrame) + `"`)
+			var many []plugins.Assignment
+			for i := range 12000 {
+				many = append(many, plugins.Assignment{ID: fmt.Sprint(i), Interval: time.Minute, Timeout: time.Second})
+			}
+			if err := w.assign(k, many...); err == nil || !strings.Contains(err.Error(), "too much to do") {
+				t.Errorf("%d assignments: %v", len(many), err)
+			}
 			for want, work := range map[string][]plugins.Assignment{
 				"an id has": {probe("")}, "the interval is": {quick}, "there is a timeout": {endless}, "spec: ": {broken},
 				"too much to do": {large}, "twice": {probe("x"), probe("x")},
@@ -253,7 +260,11 @@ func TestResults(t *testing.T) {
 			w.wantTaken(want...)
 		})
 		t.Run("are taken once", func(t *testing.T) {
+			before := w.counted("flightrules_satellite_results_total")
 			wantTold(t, w.report(s, "s", 1, w.item("a", 1), w.item("a", 2)), protocol.ResultsAck{Stream: "s", Seq: 2})
+			if got := w.counted("flightrules_satellite_results_total"); got != before {
+				t.Errorf("counted %v, after %v", got, before)
+			}
 			wantTold(t, w.report(s, "s", 2, w.item("a", 2), w.item("a", 3)), protocol.ResultsAck{Stream: "s", Seq: 3})
 			add(w.Now(), 3)
 			w.wantTaken(want...)
