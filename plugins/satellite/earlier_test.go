@@ -16,9 +16,10 @@ import (
 	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 )
 
-// TestRecordedAgents plays what agents of earlier versions sent, over a real
-// socket: the core understands them. Files are added, and never changed.
-func TestRecordedAgents(t *testing.T) {
+// TestEarlierAgents sends frames in the form of agents of earlier versions, over
+// a real socket: the core understands them. They were written by hand after what
+// those agents encode, and not captured. Files are added, and never changed.
+func TestEarlierAgents(t *testing.T) {
 	for file, answers := range map[string][]string{
 		// Before there were assignments.
 		"agent-heartbeats.jsonl": {"authenticated"},
