@@ -67,8 +67,8 @@ type RemoteResult struct {
 type Remote interface {
 	// Capability declares a kind of work, while plugins are registered.
 	Capability(c Capability) error
-	// Satellites are all satellites, by name.
-	Satellites(ctx context.Context, idb bun.IDB) ([]RemoteSatellite, error)
+	// Satellites are those with these ids, or all when there are none, by name.
+	Satellites(ctx context.Context, idb bun.IDB, ids ...string) ([]RemoteSatellite, error)
 	// Assign makes these all that a satellite is to do of a capability. They are
 	// stored in tx and sent when it has committed, or when the satellite connects.
 	// Those that stay as they are go on undisturbed.

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flightrules/flightrules/internal/client"
+	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/plugins/healthcheck/probe"
 	"github.com/flightrules/flightrules/plugins/satellite/agent"
 )
 
@@ -27,7 +29,8 @@ func satelliteRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent of a satellite",
-		Long: "Connects out to the core and proves that this place is alive, until it is told to stop.\n" +
+		Long: "Connects out to the core, proves that this place is alive, and looks at the checks that the core\n" +
+			"tells it, until it is told to stop. Results that the core has not taken yet are kept in a folder.\n" +
 			"Exits 2 when the core refuses the token: trying again would not help.",
 		Args:    args(cobra.NoArgs),
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
@@ -42,7 +45,12 @@ func satelliteRunCommand() *cobra.Command {
 			if c.Token, err = client.ReadToken(tokenFile); err != nil {
 				return err
 			}
-			c.Version = version()
+			if c.Dir == "" {
+				if c.Dir, err = stateDir(c.ID); err != nil {
+					return misused(cmd, err)
+				}
+			}
+			c.Version, c.Runners = version(), map[string]plugins.Runner{"check": probe.Runner{}}
 			err = agent.Run(cmd.Context(), c)
 			if errors.Is(err, agent.ErrAuthFailed) {
 				fmt.Fprintln(os.Stderr, "flightrules:", err)
@@ -55,9 +63,29 @@ func satelliteRunCommand() *cobra.Command {
 	flags.StringVar(&c.Core, "core", "", "address of the core, such as https://core.example.org")
 	flags.StringVar(&c.ID, "id", "", "id of the satellite, or its name")
 	flags.StringVar(&tokenFile, "token-file", "", "file with its token")
+	flags.StringVar(&c.Dir, "data", "", "folder for what must outlast a restart (default: $STATE_DIRECTORY, or flightrules/satellites/ID in $XDG_STATE_HOME or ~/.local/state)")
 	flags.BoolVar(&c.AllowInsecure, "insecure", false, "allow an address without TLS that is not on this machine")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
+}
+
+// stateDir is where a satellite keeps what must outlast a restart.
+func stateDir(id string) (string, error) {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir, nil // systemd made it for this service alone
+	}
+	if id != filepath.Base(id) || id == ".." || id == "." {
+		return "", fmt.Errorf("--id: %q is no id and no name of a satellite", id)
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("--data is wanted: %w", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "flightrules", "satellites", id), nil
 }
 
 func satelliteTokenCommand() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
+	"github.com/flightrules/flightrules/plugins/healthcheck"
 	"github.com/flightrules/flightrules/plugins/httpcall"
 	"github.com/flightrules/flightrules/plugins/notify"
 	"github.com/flightrules/flightrules/plugins/satellite"
@@ -16,7 +17,7 @@ import (
 
 // Plugins are those that every engine has.
 func Plugins(satellites satellite.Config) []plugins.Plugin {
-	return []plugins.Plugin{httpcall.New(), notify.New(), satellite.New(satellites)}
+	return []plugins.Plugin{httpcall.New(), notify.New(), satellite.New(satellites), healthcheck.New(healthcheck.Config{})}
 }
 
 // Checked is what was found in files that have no problems.

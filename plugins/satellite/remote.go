@@ -55,9 +55,13 @@ func (p *Plugin) Bundles(b plugins.Bundles) error {
 }
 
 // Satellites implements plugins.Remote.
-func (p *Plugin) Satellites(ctx context.Context, idb bun.IDB) ([]plugins.RemoteSatellite, error) {
+func (p *Plugin) Satellites(ctx context.Context, idb bun.IDB, ids ...string) ([]plugins.RemoteSatellite, error) {
 	var rows []row
-	if err := idb.NewSelect().Model(&rows).Order("name").Scan(ctx); err != nil {
+	q := idb.NewSelect().Model(&rows).Order("name")
+	if len(ids) > 0 {
+		q = q.Where("id IN (?)", bun.List(ids))
+	}
+	if err := q.Scan(ctx); err != nil {
 		return nil, err
 	}
 	return p.remotes(ctx, idb, p.host.Now(), rows)
