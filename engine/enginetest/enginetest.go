@@ -32,6 +32,9 @@ type Options struct {
 	Rules string
 	// Plugins makes the plugins, anew at each start.
 	Plugins func() []plugins.Plugin
+	// Worlds makes what is outside of the plugins take part, by the verbs that
+	// they declare: see sim.Sim.Given and Happen.
+	Worlds bool
 	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
 	Secret func(name string) (string, error)
 	// Looked is called whenever the engine looks at the clock; nil: nobody is
@@ -55,7 +58,8 @@ func Start(t testing.TB, o Options) *Engine {
 		o.URL = dbtest.SQLite(t)
 	}
 	s, err := sim.Open(context.Background(), sim.Options{
-		DB: o.URL, Start: Epoch, Files: file(o.Rules), Plugins: o.Plugins, Secret: o.Secret, Looked: o.Looked, Log: o.Log,
+		DB: o.URL, Start: Epoch, Files: file(o.Rules), Plugins: o.Plugins, Secret: o.Secret, Worlds: o.Worlds,
+		Looked: o.Looked, Log: o.Log,
 	})
 	return started(t, s, err)
 }

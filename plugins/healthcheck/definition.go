@@ -74,7 +74,9 @@ const (
 	defaultHigh      = 30
 )
 
-func (d Definition) interval() time.Duration { return cmp.Or(time.Duration(d.Interval), defaultInterval) }
+func (d Definition) interval() time.Duration {
+	return cmp.Or(time.Duration(d.Interval), defaultInterval)
+}
 
 func (d Definition) timeout() time.Duration {
 	return cmp.Or(time.Duration(d.Timeout), min(defaultTimeout, d.interval()))

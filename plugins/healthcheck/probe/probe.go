@@ -39,11 +39,11 @@ const MaxMessage = 500
 
 // Target is what is looked at: exactly one of these.
 type Target struct {
-	HTTP   *HTTP   `json:"http,omitempty" doc:"Asks a web server."`
-	TCP    *TCP    `json:"tcp,omitempty" doc:"Connects to a port."`
-	DNS    *DNS    `json:"dns,omitempty" doc:"Resolves a name."`
-	TLS    *TLS    `json:"tls,omitempty" doc:"Looks at a certificate: whether it is valid, and for how long."`
-	Ping   *Ping   `json:"ping,omitempty" doc:"Sends ICMP echoes. The system must allow that to the user: on Linux net.ipv4.ping_group_range."`
+	HTTP *HTTP `json:"http,omitempty" doc:"Asks a web server."`
+	TCP  *TCP  `json:"tcp,omitempty" doc:"Connects to a port."`
+	DNS  *DNS  `json:"dns,omitempty" doc:"Resolves a name."`
+	TLS  *TLS  `json:"tls,omitempty" doc:"Looks at a certificate: whether it is valid, and for how long."`
+	Ping *Ping `json:"ping,omitempty" doc:"Sends ICMP echoes. The system must allow that to the user: on Linux net.ipv4.ping_group_range."`
 }
 
 // Spec is a Target, and when it is not as it should be.
