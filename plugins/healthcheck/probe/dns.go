@@ -55,6 +55,10 @@ func (d *DNS) look(ctx context.Context, _ Environment) (finding, error) {
 	began := time.Now()
 	records, err := d.resolve(ctx, resolver)
 	f := finding{latency: time.Since(began)}
+	var failed *net.DNSError
+	if errors.As(err, &failed) && d.Server != "" {
+		failed.Server = d.server() // it names the system's
+	}
 	if err != nil {
 		return f, err
 	}
