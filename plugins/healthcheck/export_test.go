@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/flightrules/flightrules/internal/duration"
 )
 
@@ -46,6 +48,9 @@ func (p *Plugin) LookQueued(ctx context.Context) (n int, err error) {
 		}
 	}
 }
+
+// Operations declares the operations of the API.
+func (p *Plugin) Operations(api huma.API) { p.operations(api) }
 
 // Next is when the core looks again at a check with that interval.
 func Next(id string, interval time.Duration, now time.Time) time.Time {
