@@ -41,6 +41,8 @@ func objection(s source, imported string) string {
 		return ""
 	case support && (s.test || slices.Contains(testSupport, s.dir)):
 		return ""
+	case s.test && slices.Contains(needs[s.dir], imported):
+		return ""
 	case support && imported == "internal/dbtest":
 		return "it is for tests"
 	case slices.Contains(forbidden[pattern(s.dir)], imported):

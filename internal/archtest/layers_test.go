@@ -29,6 +29,10 @@ var layers = [][]string{
 // the layers do not count for that.
 var testSupport = []string{"internal/dbtest", "engine/enginetest"}
 
+// needs are the plugins that a plugin cannot be without, so that its tests may
+// bring them up. Its other files know them by what they offer to all.
+var needs = map[string][]string{"plugins/healthcheck": {"plugins/satellite"}}
+
 // forbidden are imports that the layers alone would allow: what a plugin does,
 // it does through what it registers.
 var forbidden = map[string][]string{

@@ -29,6 +29,8 @@ func TestImportsAreRefused(t *testing.T) {
 		{name: "actions from a plugin", file: "plugins/satellite/plugin.go", imports: "engine/action"},
 		{name: "another plugin", file: "plugins/satellite/plugin.go", imports: "plugins/notify", why: "same line"},
 		{name: "another package of the same plugin", file: "plugins/satellite/plugin.go", imports: "plugins/satellite/wire"},
+		{name: "a plugin that it needs", file: "plugins/healthcheck/plugin.go", imports: "plugins/satellite", why: "same line"},
+		{name: "a plugin that it needs, in a test", file: "plugins/healthcheck/plugin_test.go", imports: "plugins/satellite"},
 		{name: "a package of another plugin", file: "plugins/satellite/plugin.go", imports: "plugins/notify/mail", why: "same line"},
 		{name: "a plugin from the application", file: "internal/app/app.go", imports: "plugins/satellite"},
 		{name: "the public entry is no plugin", file: "plugins/host/host.go", imports: "internal/app"},
