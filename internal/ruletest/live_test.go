@@ -107,7 +107,9 @@ func playLive(t *testing.T, lab *sim.Lab, test *Test) (out played, err error) {
 // its clock cannot be set, it is not stopped, and there is no outside whose part
 // a test could play.
 func (t *Test) playable() bool {
-	return t.before() <= 2*time.Hour && t.steps[len(t.steps)-1].at <= 2*time.Hour && !slices.ContainsFunc(t.steps, func(s step) bool { return s.verb == "clock" || s.verb == "restart" || s.verb == "satellite" || s.verb == "check" })
+	return t.before() <= 2*time.Hour && t.steps[len(t.steps)-1].at <= 2*time.Hour && !slices.ContainsFunc(t.steps, func(s step) bool {
+		return s.verb == "clock" || s.verb == "restart" || s.verb == "satellite" || s.verb == "check"
+	})
 }
 
 // anID is an id of a live engine, or of a test.
