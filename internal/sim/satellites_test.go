@@ -307,7 +307,7 @@ func TestLabVerbs(t *testing.T) {
 	for _, v := range newLab(t).Verbs() {
 		got = append(got, fmt.Sprint(v.Name, " ", v.Given))
 	}
-	if diff := cmp.Diff([]string{"satellite false", "satellite true"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"satellite false", "satellite true", "check false", "check true"}, got); diff != "" {
 		t.Error(diff)
 	}
 }
