@@ -35,6 +35,8 @@ type shownSatellite struct {
 	OfflineThreshold string            `json:"offline_threshold"`
 	Version          string            `json:"version"`
 	CreatedAt        time.Time         `json:"created_at"`
+	Source           string            `json:"source"`
+	TokenIssued      bool              `json:"token_issued"`
 	Session          *struct {
 		Node        string    `json:"node"`
 		ConnectedAt time.Time `json:"connected_at"`
@@ -109,6 +111,10 @@ func writeSatellite(w io.Writer, s shownSatellite) error {
 	line("agent", cmp.Or(s.Version, "-"))
 	line("can do", cmp.Or(strings.Join(s.Capabilities, ", "), "-"))
 	line("results", fmt.Sprintf("%d not delivered yet, %d refused", s.Results.Buffered, s.Results.Refused))
+	if !s.TokenIssued {
+		line("token", "none yet: make it with flightrules satellite token "+s.Name)
+	}
+	line("written", map[string]string{"file": "in a file", "api": "over the API"}[s.Source])
 	line("created", s.CreatedAt.UTC().Format(time.RFC3339))
 	return table.Flush()
 }

@@ -230,14 +230,14 @@ func TestWhatSatellitesCannotDo(t *testing.T) {
 	}
 	given := func(m map[string]any) error { return s.Given(t.Context(), "satellite", m) }
 	for want, err := range map[string]error{
-		`satellite: there is no satellite "edge-2", did you mean "edge-1"?`:                         step("beat", "edge-2"),
-		`satellite: there is no satellite "other"; those that are there are given at the beginning`: step("connect", "other"),
-		"satellite: satellite s2 is not connected":                                                  step("beat", "s2"),
-		"satellite: satellite s2 is not connected ":                                                 step("drop", "s2"),
-		"satellite: satellite s2 is not connected  ":                                                step("silence", "s2"),
-		"satellite: satellite s2 is not connected   ":                                               step("disconnect", "s2"),
-		`satellite: conect: unknown field, did you mean "connect"?`:                                 step("conect", "s1"),
-		"satellite: skew.by: is required":                                                           step("skew", map[string]any{"id": "s1"}),
+		`satellite: there is no satellite "edge-2", did you mean "edge-1"?`:                                                  step("beat", "edge-2"),
+		`satellite: there is no satellite "other"; those that are there are given at the beginning, or written in the files`: step("connect", "other"),
+		"satellite: satellite s2 is not connected":                                                                           step("beat", "s2"),
+		"satellite: satellite s2 is not connected ":                                                                          step("drop", "s2"),
+		"satellite: satellite s2 is not connected  ":                                                                         step("silence", "s2"),
+		"satellite: satellite s2 is not connected   ":                                                                        step("disconnect", "s2"),
+		`satellite: conect: unknown field, did you mean "connect"?`:                                                          step("conect", "s1"),
+		"satellite: skew.by: is required":                                                                                    step("skew", map[string]any{"id": "s1"}),
 		"satellite: one of connect, beat, silence, drop, disconnect, remove and skew is wanted, with the id or the name of a satellite; there are 2": s.Happen(t.Context(), "satellite", map[string]any{"connect": "s1", "drop": "s1"}),
 		`satellite: there is a satellite "s1" already`:     given(map[string]any{"id": "s1", "name": "new"}),
 		`satellite: there is a satellite "edge-1" already`: given(map[string]any{"id": "s4", "name": "edge-1"}),

@@ -127,7 +127,8 @@ func (w *world) given(ctx context.Context, k known) error {
 	return p.look(system(ctx), k.ID, func(context.Context, bun.Tx) error { return nil })
 }
 
-// observers are those of a check, after every satellite was told what to look at.
+// observers are those of a check who are there to look, after every satellite
+// was told what to look at.
 func (w *world) observers(ctx context.Context, id string) ([]observer, error) {
 	if w.plugin == nil {
 		return nil, errDown
@@ -152,15 +153,17 @@ func (w *world) observers(ctx context.Context, id string) ([]observer, error) {
 		return nil, err
 	}
 	var all []string
+	here := map[string]bool{localObserver: true}
 	for _, s := range satellites {
-		all = append(all, s.ID)
+		all, here[s.ID] = append(all, s.ID), s.Online
 	}
 	if err := p.assignAll(ctx, all); err != nil {
 		return nil, err
 	}
 	of, err := observersOf(ctx, p.host.Read(), []string{id})
-	if err == nil && len(of[id]) == 0 {
-		err = fmt.Errorf("nobody observes check %s: give a satellite that it selects", id)
+	rows := slices.DeleteFunc(of[id], func(o observer) bool { return !here[o.Observer] })
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("nobody observes check %s: give a satellite that it selects, and that is connected", id)
 	}
-	return of[id], err
+	return rows, err
 }

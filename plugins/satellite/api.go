@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/internal/db"
@@ -97,19 +96,19 @@ func (p *Plugin) createSatellite(ctx context.Context, in *createInput) (*reply[W
 	if err := checkName(in.Body.Name); err != nil {
 		return nil, invalid("body.name", err.Error())
 	}
-	id, err := uuid.NewV7()
+	id, err := p.newID(in.Body.Name)
 	if err != nil {
 		return nil, err
 	}
 	token := newToken()
-	if err := p.create(ctx, newRow(id.String(), in.Body, threshold, token, p.host.Now())); err != nil {
+	if err := p.create(ctx, newRow(id, in.Body, threshold, hashToken(token), p.host.Now())); err != nil {
 		return nil, answer(err)
 	}
-	return p.withToken(ctx, id.String(), token)
+	return p.withToken(ctx, id, token)
 }
 
 func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[Item], error) {
-	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	r, err := p.changeable(ctx, in.ID)
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -147,11 +146,20 @@ func (p *Plugin) changeSatellite(ctx context.Context, in *changeInput) (*reply[I
 }
 
 func (p *Plugin) removeSatellite(ctx context.Context, in *byPath) (*struct{}, error) {
-	r, err := p.byRef(ctx, p.host.Read(), in.ID)
+	r, err := p.changeable(ctx, in.ID)
 	if err == nil {
 		err = p.remove(ctx, r.ID)
 	}
 	return nil, answer(err)
+}
+
+// changeable finds a satellite that is not the files'.
+func (p *Plugin) changeable(ctx context.Context, ref string) (row, error) {
+	r, err := p.byRef(ctx, p.host.Read(), ref)
+	if err == nil && r.Source == inFile {
+		err = errInFile
+	}
+	return r, err
 }
 
 func (p *Plugin) newTokenFor(ctx context.Context, in *rotateInput) (*reply[WithToken], error) {
@@ -195,6 +203,8 @@ func answer(err error) error {
 	switch {
 	case errors.Is(err, errUnknown):
 		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, errInFile):
+		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, errTaken):
 		return huma.Error409Conflict(err.Error(), &huma.ErrorDetail{Location: "body.name", Message: err.Error()})
 	default:

@@ -48,6 +48,8 @@ type Item struct {
 	OfflineThreshold string            `json:"offline_threshold" doc:"Silence after which it is lost."`
 	Version          string            `json:"version" doc:"Of its agent; empty before the first connection."`
 	CreatedAt        time.Time         `json:"created_at"`
+	Source           string            `json:"source" enum:"file,api" doc:"Where it is written; one of a file is changed there."`
+	TokenIssued      bool              `json:"token_issued" doc:"It has a token; until then it cannot connect."`
 	Session          *SessionItem      `json:"session" doc:"Its newest session, unless that has ended."`
 	Capabilities     []string          `json:"capabilities" doc:"What its agent can be told to do."`
 	Results          ResultsItem       `json:"results" doc:"What came of what it is to do."`
@@ -88,6 +90,7 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 		item := Item{
 			ID: r.ID, Name: r.Name, Region: r.Region, Tags: tags, Status: neverConnected, LastSeenAt: r.LastHeartbeatAt.Ptr(),
 			OfflineThreshold: duration.Format(r.threshold(p.config)), Version: r.Version, CreatedAt: r.CreatedAt.Time,
+			Source: r.Source, TokenIssued: r.TokenHash != noToken,
 		}
 		if err := json.Unmarshal(r.Capabilities, &item.Capabilities); err != nil {
 			return nil, fmt.Errorf("capabilities of satellite %s: %w", r.ID, err)
@@ -104,6 +107,11 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 	}
 	return items, nil
 }
+
+// maxTags is how many tags a satellite may have, and oneLine what its region is.
+const maxTags = 64
+
+var oneLine = regexp.MustCompile(`^[^\x00-\x1f]*$`)
 
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 

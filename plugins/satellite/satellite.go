@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -123,10 +124,11 @@ func (p *Plugin) Register(h *plugins.Host) error {
 		return err
 	}
 	for table, note := range map[string]string{
-		"satellite_listening":   "Until when the core has listened to satellites without a break, and since when.",
-		"satellite_assignments": "What satellites are to do; follows from what other plugins are told.",
-		"satellite_streams":     "Up to where results of satellites were taken.",
-		"satellite_statuses":    "What agents told last of how they do.",
+		"satellite_listening":    "Until when the core has listened to satellites without a break, and since when.",
+		"satellite_assignments":  "What satellites are to do; follows from what other plugins are told.",
+		"satellite_streams":      "Up to where results of satellites were taken.",
+		"satellite_statuses":     "What agents told last of how they do.",
+		"satellite_declarations": "The satellites of the files; the satellites themselves follow from them.",
 	} {
 		if err := h.Entities().DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
 			return err
@@ -135,10 +137,11 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	if err := h.OfferRemote(p); err != nil {
 		return err
 	}
-	if err := p.addVerbs(h); err != nil {
+	if err := errors.Join(p.addSection(), p.addVerbs(h)); err != nil {
 		return err
 	}
 	h.Timers().HandleBatch(graceTimer, p.endGraces)
+	h.Timers().HandleBatch(declareTimer, p.declareAll)
 	h.API(p.operations)
 	h.Mount("GET "+protocol.Path, p.socketHandler())
 	h.Background("listening", p.listen)

@@ -110,7 +110,7 @@ func (i initial) check(c Config) error {
 // happen implements the verb of steps.
 func (o *outside) happen(ctx context.Context, h happening) error {
 	d := h.deeds()[0]
-	a, err := o.find(d.ref)
+	a, err := o.find(ctx, d.ref)
 	if err != nil {
 		return err
 	}
@@ -131,12 +131,20 @@ func (o *outside) given(ctx context.Context, i initial) error {
 			return fmt.Errorf("there is a satellite %q already", ref)
 		}
 	}
-	a := &simulated{id: i.ID, name: i.Name, token: newToken()}
-	s := settings{Name: i.Name, Region: i.Region, Tags: i.Tags}
-	if err := o.plugin.create(ctx, newRow(a.id, s, time.Duration(i.OfflineThreshold), a.token, o.now())); err != nil {
+	a, err := o.declared(ctx, i.Name)
+	switch {
+	case err != nil:
 		return err
+	case a != nil && (i.ID != i.Name || i.Region != "" || i.Tags != nil || i.OfflineThreshold != 0):
+		return fmt.Errorf("satellite %s is written in the files, with its region, its tags and its threshold: give its name alone", i.Name)
+	case a == nil:
+		a = &simulated{id: i.ID, name: i.Name, token: newToken()}
+		s := settings{Name: i.Name, Region: i.Region, Tags: i.Tags}
+		if err := o.plugin.create(ctx, newRow(a.id, s, time.Duration(i.OfflineThreshold), hashToken(a.token), o.now())); err != nil {
+			return err
+		}
+		o.agents = append(o.agents, a)
 	}
-	o.agents = append(o.agents, a)
 	if i.Connected != nil && !*i.Connected {
 		return nil
 	}
@@ -152,9 +160,36 @@ func (o *outside) known(ref string) *simulated {
 	return nil
 }
 
-func (o *outside) find(ref string) (*simulated, error) {
+// declared makes an agent of a satellite of the files, where none was made
+// before; nil: there is no such satellite.
+func (o *outside) declared(ctx context.Context, name string) (*simulated, error) {
+	if err := o.plugin.followFiles(ctx, name); err != nil {
+		return nil, err
+	}
+	r, err := o.plugin.byRef(ctx, o.plugin.host.Read(), name)
+	if errors.Is(err, errUnknown) || err == nil && r.Source != inFile {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &simulated{id: r.ID, name: r.Name, token: newToken()}
+	if err := o.plugin.replaceToken(ctx, r.ID, hashToken(a.token), 0); err != nil {
+		return nil, err
+	}
+	o.agents = append(o.agents, a)
+	return a, nil
+}
+
+// find is an agent that is given, or that of a satellite of the files.
+func (o *outside) find(ctx context.Context, ref string) (*simulated, error) {
 	if a := o.known(ref); a != nil {
 		return a, nil
+	}
+	if !o.down {
+		if a, err := o.declared(ctx, ref); a != nil || err != nil {
+			return a, err
+		}
 	}
 	var refs []string
 	for _, a := range o.agents {
@@ -164,5 +199,5 @@ func (o *outside) find(ref string) (*simulated, error) {
 	if closest, ok := suggest.Closest(ref, refs); ok {
 		return nil, fmt.Errorf("%w, did you mean %q?", err, closest)
 	}
-	return nil, fmt.Errorf("%w; those that are there are given at the beginning", err)
+	return nil, fmt.Errorf("%w; those that are there are given at the beginning, or written in the files", err)
 }

@@ -56,13 +56,14 @@ type row struct {
 	Bundle           string  `bun:"bundle"`   // the hash of the files that it is to have
 	Buffered         int64   `bun:"buffered"` // results that its agent has not delivered
 	Refused          int64   `bun:"refused"`  // results of what was not assigned to it
+	Source           string  `bun:"source"`   // where it is written
 }
 
-// newRow is a satellite as it is created.
-func newRow(id string, s settings, threshold time.Duration, token string, now time.Time) row {
+// newRow is a satellite as it is created, with the hash of its token.
+func newRow(id string, s settings, threshold time.Duration, hash string, now time.Time) row {
 	return row{
-		ID: id, Name: s.Name, Region: s.Region, Tags: tagsJSON(s.Tags), Capabilities: db.JSON("[]"), TokenHash: hashToken(token),
-		OfflineThreshold: threshold.Microseconds(), ThresholdAt: db.At(now), CreatedAt: db.At(now),
+		ID: id, Name: s.Name, Region: s.Region, Tags: tagsJSON(s.Tags), Capabilities: db.JSON("[]"), TokenHash: hash,
+		OfflineThreshold: threshold.Microseconds(), ThresholdAt: db.At(now), CreatedAt: db.At(now), Source: byAPI,
 	}
 }
 
