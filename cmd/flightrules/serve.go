@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,6 +22,8 @@ import (
 func serveCommand() *cobra.Command {
 	var c app.ServeConfig
 	var level string
+	var massShare float64
+	var massWindow time.Duration
 	cmd := &cobra.Command{
 		Use:   "serve [DIR]",
 		Short: "Run the engine with the rules in DIR",
@@ -44,7 +47,7 @@ func serveCommand() *cobra.Command {
 			}
 			c.Log, c.Version = log, version()
 			c.Metrics = app.NewMetrics()
-			c.Plugins = app.Plugins(satellite.Config{Registerer: c.Metrics})
+			c.Plugins = app.Plugins(satellite.Config{MassShare: massShare, MassWindow: massWindow, Registerer: c.Metrics})
 			trials := dryrun.New(standardPlugins)
 			c.DryRun = trials.Run
 			c.Replay = replayForAPI(c.Dir)
@@ -67,6 +70,8 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&c.Dir, "config", "", "folder of the rules, as DIR")
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the key")
+	flags.Float64Var(&massShare, "mass-loss-share", 0.3, "part of the satellites that must fall silent together, more than this, for satellite.mass_loss; 1: never")
+	flags.DurationVar(&massWindow, "mass-loss-window", 30*time.Second, "how far apart they may fall silent")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

@@ -199,7 +199,7 @@ func TestSatellitesAreThereAsGiven(t *testing.T) {
 	}
 	want := map[string]any{
 		"status": "online", "name": "edge-1", "region": "eu-west", "tags": map[string]any{"tier": "1"},
-		"last_seen_at": noon.Format(time.RFC3339), "last_event": "connected",
+		"last_seen_at": noon.Format(time.RFC3339), "last_event": "connected", "mass_loss": "",
 	}
 	if diff := cmp.Diff(want, state("s1")); diff != "" {
 		t.Error(diff)

@@ -26,6 +26,7 @@ func (p *Plugin) connect(ctx context.Context, id, hash string, hello protocol.Au
 		err := tx.NewUpdate().Model(&r).
 			Set("session_epoch = session_epoch + 1, session_id = ?, node_id = ?", uuid.NewString(), p.host.Node()).
 			Set("connected_at = ?, disconnected_at = NULL, last_heartbeat_at = ?, last_connection_event = ?", at, at, connected).
+			Set("mass_loss = ''").
 			Set("version = ?, capabilities = ?, session_token_hash = ?", hello.Version, db.ToJSON(hello.Capabilities), hash).
 			Where("id = ? AND (token_hash = ? OR old_token_hash = ? AND old_token_until > ?)", id, hash, hash, at).Returning("*").Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -52,7 +53,7 @@ func (p *Plugin) disconnect(ctx context.Context, id string, epoch int64) error {
 func (p *Plugin) recover(ctx context.Context, id string, epoch int64) error {
 	return p.edge(ctx, id, func(ctx context.Context, tx bun.Tx, at db.Time) error {
 		_, err := tx.NewUpdate().Model((*row)(nil)).
-			Set("last_connection_event = ?, last_heartbeat_at = ?", connected, at).
+			Set("last_connection_event = ?, last_heartbeat_at = ?, mass_loss = ''", connected, at).
 			Where("id = ? AND session_epoch = ? AND last_connection_event = ?", id, epoch, heartbeatLost).Exec(ctx)
 		return err
 	})

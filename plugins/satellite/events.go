@@ -24,6 +24,12 @@ type ConnectedPayload struct {
 	Recovered bool `json:"recovered" doc:"It was lost before."`
 }
 
+// LostPayload is what satellite.heartbeat_lost tells.
+type LostPayload struct {
+	Payload
+	MassLoss string `json:"mass_loss" doc:"The mass loss that it belongs to, as satellite.mass_loss names it; empty: it is lost by itself."`
+}
+
 func payload(id string, s State) Payload {
 	return Payload{SatelliteID: id, Name: s.Name, Region: s.Region, Tags: s.Tags, Status: s.Status, LastSeenAt: s.LastSeenAt}
 }
@@ -37,8 +43,20 @@ func (p *Plugin) defineEvents() error {
 				}
 				return ConnectedPayload{payload(c.ID, *c.Next), c.Prev != nil && c.Prev.LastEvent == heartbeatLost}, true
 			}),
-		derive(p, "satellite.disconnected", "A satellite said goodbye, or its token ended.", when(disconnected)),
-		derive(p, "satellite.heartbeat_lost", "A satellite was silent for its threshold.", when(heartbeatLost)),
+		derive(p, "satellite.disconnected", "A satellite said goodbye, or its token ended.",
+			func(c entities.Change[State]) (Payload, bool) {
+				if !became(c, disconnected) {
+					return Payload{}, false
+				}
+				return payload(c.ID, *c.Next), true
+			}),
+		derive(p, "satellite.heartbeat_lost", "A satellite was silent for its threshold.",
+			func(c entities.Change[State]) (LostPayload, bool) {
+				if !became(c, heartbeatLost) {
+					return LostPayload{}, false
+				}
+				return LostPayload{payload(c.ID, *c.Next), c.Next.MassLoss}, true
+			}),
 		derive(p, "satellite.removed", "A satellite was removed; the payload is as it was before.",
 			func(c entities.Change[State]) (Payload, bool) {
 				if c.Next != nil || c.Prev == nil {
@@ -55,15 +73,6 @@ func derive[P any](p *Plugin, name, doc string, fn func(entities.Change[State]) 
 		return err
 	}
 	return triggers.Derive(p.host.Events(), p.kind, event, fn)
-}
-
-func when(event string) func(entities.Change[State]) (Payload, bool) {
-	return func(c entities.Change[State]) (Payload, bool) {
-		if !became(c, event) {
-			return Payload{}, false
-		}
-		return payload(c.ID, *c.Next), true
-	}
 }
 
 // became says whether the change is the one into that connection event.

@@ -27,6 +27,7 @@ type State struct {
 	Tags       map[string]string `json:"tags"`
 	LastSeenAt time.Time         `json:"last_seen_at" reactive:"false" doc:"When it was heard last."`
 	LastEvent  string            `json:"last_event" enum:"connected,disconnected,heartbeat_lost" doc:"What happened last to its connection."`
+	MassLoss   string            `json:"mass_loss" reactive:"false" doc:"The mass loss that its loss belongs to; empty: none."`
 
 	deadline time.Time // until when it is online without being heard again
 	awaited  bool      // false: it is known that it will be heard before
@@ -61,7 +62,7 @@ func (p *Plugin) read(ctx context.Context, idb bun.IDB, at time.Time, ids []stri
 			return nil, err
 		}
 		s := State{
-			Name: r.Name, Region: r.Region, Tags: tags, LastSeenAt: r.LastHeartbeatAt.Time, LastEvent: r.LastEvent,
+			Name: r.Name, Region: r.Region, Tags: tags, LastSeenAt: r.LastHeartbeatAt.Time, LastEvent: r.LastEvent, MassLoss: r.MassLoss,
 			deadline: r.deadline(p.config, listened.since(at, p.config.gap())),
 		}
 		s.Status = status(s.LastEvent, s.deadline, at)
@@ -100,15 +101,23 @@ func (p *Plugin) declareLost(ctx context.Context, tx bun.Tx, at time.Time, ids .
 			return 0, err
 		}
 	}
-	since := db.At(listened.since(at, p.config.gap()))
-	var lost []string
+	listening := listened.since(at, p.config.gap())
+	since := db.At(listening)
+	var lost []silence
 	if err := tx.NewUpdate().Model((*row)(nil)).Set("last_connection_event = ?", heartbeatLost).
 		Where("id IN (?)", bun.List(ids)).
 		Where(lostNow, since, since, since, p.config.OfflineThreshold.Microseconds(), db.At(at)).
-		Returning("id").Scan(ctx, &lost); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		Returning("id, last_heartbeat_at").Scan(ctx, &lost); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
-	return len(lost), p.changed(ctx, tx, at, lost...)
+	ids = nil
+	for _, s := range lost {
+		ids = append(ids, s.ID)
+	}
+	if err := p.massLoss(ctx, tx, at, listening, lost); err != nil {
+		return 0, err
+	}
+	return len(lost), p.changed(ctx, tx, at, ids...)
 }
 
 // declare looks at one satellite, as its timer would.

@@ -50,6 +50,11 @@ type Config struct {
 	// less with a small MinThreshold. The clocks of nodes must not differ by
 	// more than those three.
 	ListenInterval time.Duration
+	// MassShare is the part of the connected satellites that must fall silent
+	// together for a mass loss: more than this. 1: there is none. Default 0.3.
+	MassShare float64
+	// MassWindow is how far apart they may fall silent. Default 30 s.
+	MassWindow time.Duration
 	// Registerer gets the metrics. May be nil.
 	Registerer prometheus.Registerer
 }
@@ -63,6 +68,8 @@ func (c Config) withDefaults() Config {
 	c.PingInterval = cmp.Or(c.PingInterval, 20*time.Second)
 	c.FlushInterval = cmp.Or(c.FlushInterval, min(200*time.Millisecond, c.MinThreshold/50))
 	c.ListenInterval = cmp.Or(c.ListenInterval, min(2*time.Second, c.MinThreshold/6))
+	c.MassShare = cmp.Or(c.MassShare, 0.3)
+	c.MassWindow = cmp.Or(c.MassWindow, 30*time.Second)
 	return c
 }
 
@@ -75,6 +82,9 @@ func (c Config) check() error {
 	if c.gap() >= c.MinThreshold {
 		return fmt.Errorf("three listen intervals (%s) are not less than the least threshold %s", c.gap(), c.MinThreshold)
 	}
+	if c.MassShare < 0 || c.MassShare > 1 || c.MassWindow < 0 {
+		return fmt.Errorf("a mass loss is of a share from 0 to 1 and within some time, not of %g within %s", c.MassShare, c.MassWindow)
+	}
 	return nil
 }
 
@@ -83,6 +93,7 @@ type Plugin struct {
 	config   Config
 	host     *plugins.Host
 	kind     *entities.Handle[State]
+	fleet    *entities.Handle[Fleet]
 	metrics  *metrics
 	sessions *sessions
 	beats    *heartbeats
@@ -120,7 +131,7 @@ func (p *Plugin) Register(h *plugins.Host) error {
 	if err := p.defineKind(); err != nil {
 		return err
 	}
-	if err := p.defineEvents(); err != nil {
+	if err := errors.Join(p.defineEvents(), p.defineFleet()); err != nil {
 		return err
 	}
 	for table, note := range map[string]string{

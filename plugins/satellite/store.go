@@ -52,11 +52,12 @@ type row struct {
 	ConnectedAt      db.Time `bun:"connected_at"`
 	DisconnectedAt   db.Time `bun:"disconnected_at"`
 	CreatedAt        db.Time `bun:"created_at"`
-	Revision         int64   `bun:"revision"` // of its assignments
-	Bundle           string  `bun:"bundle"`   // the hash of the files that it is to have
-	Buffered         int64   `bun:"buffered"` // results that its agent has not delivered
-	Refused          int64   `bun:"refused"`  // results of what was not assigned to it
-	Source           string  `bun:"source"`   // where it is written
+	Revision         int64   `bun:"revision"`  // of its assignments
+	Bundle           string  `bun:"bundle"`    // the hash of the files that it is to have
+	Buffered         int64   `bun:"buffered"`  // results that its agent has not delivered
+	Refused          int64   `bun:"refused"`   // results of what was not assigned to it
+	Source           string  `bun:"source"`    // where it is written
+	MassLoss         string  `bun:"mass_loss"` // that its newest loss belongs to
 }
 
 // newRow is a satellite as it is created, with the hash of its token.
