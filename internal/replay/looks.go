@@ -52,7 +52,7 @@ func (l *looks) when(ctx context.Context, one *item) (time.Time, error) {
 	for len(l.loads) > 0 && l.loads[0].Before(one.at) {
 		l.loads = l.loads[1:]
 	}
-	if len(l.loads) > 0 && (len(l.ahead) == 0 || l.loads[0].Before(l.ahead[0].At.Time)) {
+	if len(l.loads) > 0 && (len(l.ahead) == 0 || !l.loads[0].After(l.ahead[0].At.Time)) {
 		if c := l.loads[0]; c.Sub(one.at) <= soon && l.later(one, c) {
 			return c, nil
 		}
