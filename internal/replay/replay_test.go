@@ -185,6 +185,23 @@ func TestWhatWasWhenARuleWasLoaded(t *testing.T) {
 	}
 }
 
+// What came right before a load, and led to no decision then, was routed under
+// the rules before, also where the load itself led to one.
+func TestWhatCameRightBeforeARuleWasLoaded(t *testing.T) {
+	l := start(t, dbtest.SQLite(t), "rules: []")
+	l.put("a", door{"open", 1})
+	l.put("b", door{"open", 1})
+	l.Settle()
+	l.remove("a")
+	l.Settle()
+	l.Reload("rules:\n  - {id: r, triggers: [{state: door.status, initial: true}], actions: [{house.ring: {text: x}}]}\n")
+	l.Advance(time.Hour)
+	got := told(l.replay(replay.Options{AsRecorded: true}))
+	if len(got) != 1 || !strings.HasPrefix(got[0], "0s both") || !strings.HasSuffix(got[0], "door/b") {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestAnExportGivesTheSameReport(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {
 		l := day(t, url)
