@@ -163,17 +163,16 @@ type vault struct {
 	masker *secret.Masker
 }
 
-// open looks up the secrets of the rule, once in a walk.
-func (w *walk) open() *vault {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.vault != nil {
-		return w.vault
+// unlock looks up the secrets of the rule, once in a walk, before anything is
+// written in which they would have to be masked.
+func (w *walk) unlock(ctx context.Context) {
+	if len(w.rule.Secrets()) == 0 {
+		return
 	}
 	v := &vault{values: map[string]string{}, errs: map[string]error{}}
 	var all []string
 	for _, name := range w.rule.Secrets() {
-		value, err := w.Secret(name)
+		value, err := w.Secret(ctx, name, fmt.Sprintf("rule:%s run:%s", w.run.Rule, w.run.ID))
 		if err != nil {
 			v.errs[name] = err
 			continue
@@ -183,12 +182,11 @@ func (w *walk) open() *vault {
 	}
 	v.masker = secret.NewMasker(all...)
 	w.vault = v
-	return v
 }
 
 // secrets are the values of some secrets.
 func (w *walk) secrets(names []string) (map[string]any, error) {
-	v := w.open()
+	v := w.vault
 	values := map[string]any{}
 	var errs []error
 	for _, name := range names {
@@ -202,8 +200,8 @@ func (w *walk) secrets(names []string) (map[string]any, error) {
 
 // mask takes the secrets of the rule out of what is written.
 func (w *walk) mask() *secret.Masker {
-	if len(w.rule.Secrets()) == 0 {
+	if w.vault == nil {
 		return nil
 	}
-	return w.open().masker
+	return w.vault.masker
 }

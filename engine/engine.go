@@ -54,8 +54,9 @@ type Options struct {
 	// MaxRecoveries is how often a step is begun again that was broken off,
 	// before its run is given up; zero means 10.
 	MaxRecoveries int
-	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
-	Secret func(name string) (string, error)
+	// Secret is what ${{ secrets.NAME }} stands for, and by is who is given it;
+	// nil: there are none.
+	Secret func(ctx context.Context, name, by string) (string, error)
 	// Shadow makes the engine one that stands beside another: all that it reads
 	// of entities and transitions is in the log of this database, as of Now, and
 	// steps that would change an entity, emit an event, run a rule or make a
@@ -100,7 +101,9 @@ func New(o Options) *Engine {
 		o.MaxRecoveries = defaultMaxRecoveries
 	}
 	if o.Secret == nil {
-		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
+		o.Secret = func(_ context.Context, name, _ string) (string, error) {
+			return "", fmt.Errorf("there is no secret %s", name)
+		}
 	}
 	if o.NewID == nil {
 		o.NewID = newID

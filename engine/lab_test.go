@@ -195,7 +195,7 @@ func each(t *testing.T, rules string, fn func(t *testing.T, l *lab)) {
 func newLab(t *testing.T, url, rules string) *lab {
 	t.Helper()
 	l := &lab{t: t, world: &world{fails: map[string]int{}, until: map[string]time.Time{}, slow: map[string]time.Time{}}}
-	secret := func(name string) (string, error) {
+	secret := func(_ context.Context, name, _ string) (string, error) {
 		if name != "TOKEN" {
 			return "", fmt.Errorf("there is no secret %s", name)
 		}

@@ -129,6 +129,7 @@ func (w *walk) prepare(ctx context.Context) error {
 	if w.rule, err = w.Engine.rule(ctx, idb, w.run.Rule, w.run.Version); err != nil {
 		return err
 	}
+	w.unlock(ctx)
 	if len(w.rule.Awaits()) > 0 {
 		return w.look(ctx)
 	}

@@ -19,6 +19,7 @@ import (
 // Ready, Run, Close.
 type Set struct {
 	members []member // each after those it needs
+	shared  *shared
 }
 
 type member struct {
@@ -36,9 +37,9 @@ func NewSet(services Services, list ...Plugin) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, offers := &Set{}, &shared{}
+	s := &Set{shared: &shared{}}
 	for _, p := range sorted {
-		m := member{plugin: p, host: &Host{services: services, plugin: p.Name(), log: services.Log.With("plugin", p.Name()), shared: offers}}
+		m := member{plugin: p, host: &Host{services: services, plugin: p.Name(), log: services.Log.With("plugin", p.Name()), shared: s.shared}}
 		if err := m.call("register", func() error { return p.Register(m.host) }); err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ package plugins
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -78,8 +78,9 @@ type Services struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Node     string // name of this node, unique in the cluster and new at each start
-	// Secret is what ${{ secrets.NAME }} stands for now.
-	Secret func(name string) (string, error)
+	// Secret is what ${{ secrets.NAME }} stands for now, and by is who is given
+	// it. nil: what the plugin says that offers secrets.
+	Secret func(ctx context.Context, name, by string) (string, error)
 }
 
 // Host is what one plugin is given, and what it declares itself on.
@@ -137,12 +138,23 @@ func (h *Host) Log() *slog.Logger { return h.log }
 func (h *Host) Node() string { return h.services.Node }
 
 // Secret is what ${{ secrets.NAME }} stands for now; an error when there is no
-// such secret. It is looked up when it is used, and must not be kept or written.
-func (h *Host) Secret(name string) (string, error) {
-	if h.services.Secret == nil {
-		return "", fmt.Errorf("there is no secret %s", name)
+// such secret. It is looked up when it is used, outside of transactions, and
+// must not be kept or written. by is who is given it, such as "check:shop",
+// which is on record.
+func (h *Host) Secret(ctx context.Context, name, by string) (string, error) {
+	if h.services.Secret != nil {
+		return h.services.Secret(ctx, name, by)
 	}
-	return h.services.Secret(name)
+	return h.shared.lookUp(ctx, name, by)
+}
+
+// OfferSecrets makes this plugin the one that says what secrets are.
+func (h *Host) OfferSecrets(secret func(ctx context.Context, name, by string) (string, error)) error {
+	if h.shared.secret != nil {
+		return errors.New("another plugin has secrets already")
+	}
+	h.shared.secret = secret
+	return nil
 }
 
 // Read is the database for reading outside of transactions.

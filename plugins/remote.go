@@ -131,4 +131,17 @@ func (h *Host) Remote() (Remote, error) {
 // shared is what plugins of a Set offer each other.
 type shared struct {
 	remote Remote
+	secret func(ctx context.Context, name, by string) (string, error)
+}
+
+func (s *shared) lookUp(ctx context.Context, name, by string) (string, error) {
+	if s.secret == nil {
+		return "", fmt.Errorf("there is no secret %s", name)
+	}
+	return s.secret(ctx, name, by)
+}
+
+// Secret is what the plugin says that offers secrets.
+func (s *Set) Secret(ctx context.Context, name, by string) (string, error) {
+	return s.shared.lookUp(ctx, name, by)
 }

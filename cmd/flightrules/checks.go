@@ -158,13 +158,6 @@ func checksRemoveCommand() *cobra.Command {
 		if err := c.Delete(cmd.Context(), checksPath+"/"+url.PathEscape(ids[0])); err != nil {
 			return err
 		}
-		answer, err := json.Marshal(map[string]any{"check": ids[0], "removed": true})
-		if err != nil {
-			return err
-		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, removed struct{ Check string }) error {
-			_, err := fmt.Fprintf(w, "check %s is removed\n", removed.Check)
-			return err
-		})
+		return r.did(cmd, "removed", "check", ids[0])
 	})
 }

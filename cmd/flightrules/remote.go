@@ -35,6 +35,19 @@ func (r *remote) command(cmd *cobra.Command, do func(cmd *cobra.Command, c *clie
 	return cmd
 }
 
+// did shows what became of something: it is removed, or stored.
+func (r *remote) did(cmd *cobra.Command, became, what, name string) error {
+	if r.output == "json" {
+		answer, err := json.Marshal(map[string]any{what: name, became: true})
+		if err != nil {
+			return err
+		}
+		return indented(cmd.OutOrStdout(), answer)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s is %s\n", what, name, became)
+	return err
+}
+
 // show prints an answer: as JSON or, decoded, as a text.
 func show[T any](r *remote, w io.Writer, answer json.RawMessage, text func(w io.Writer, v T) error) error {
 	if r.output == "json" {

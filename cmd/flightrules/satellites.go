@@ -127,13 +127,6 @@ func satellitesRemoveCommand() *cobra.Command {
 		if err := c.Delete(cmd.Context(), "/api/v1/satellites/"+url.PathEscape(refs[0])); err != nil {
 			return err
 		}
-		answer, err := json.Marshal(map[string]any{"satellite": refs[0], "removed": true})
-		if err != nil {
-			return err
-		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, removed struct{ Satellite string }) error {
-			_, err := fmt.Fprintf(w, "satellite %s is removed\n", removed.Satellite)
-			return err
-		})
+		return r.did(cmd, "removed", "satellite", refs[0])
 	})
 }

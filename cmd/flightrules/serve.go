@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,14 +17,13 @@ import (
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/dryrun"
 	"github.com/flightrules/flightrules/internal/yamlx"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 func serveCommand() *cobra.Command {
 	var c app.ServeConfig
 	var level string
-	var massShare float64
-	var massWindow time.Duration
+	var brought app.PluginConfig
+	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "serve [DIR]",
 		Short: "Run the engine with the rules in DIR",
@@ -47,7 +47,12 @@ func serveCommand() *cobra.Command {
 			}
 			c.Log, c.Version = log, version()
 			c.Metrics = app.NewMetrics()
-			c.Plugins = app.Plugins(satellite.Config{MassShare: massShare, MassWindow: massWindow, Registerer: c.Metrics})
+			brought.Secrets.Dir = cmp.Or(brought.Secrets.Dir, os.Getenv("CREDENTIALS_DIRECTORY"))
+			brought.Satellites.Registerer = c.Metrics
+			if brought.Secrets.Keys, err = secretKeys(keyFile); err != nil {
+				return err
+			}
+			c.Plugins = app.Plugins(brought)
 			trials := dryrun.New(standardPlugins)
 			c.DryRun = trials.Run
 			c.Replay = replayForAPI(c.Dir)
@@ -70,8 +75,10 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&c.Dir, "config", "", "folder of the rules, as DIR")
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "PEM file with the certificate")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "PEM file with the key")
-	flags.Float64Var(&massShare, "mass-loss-share", 0.3, "part of the satellites that must fall silent together, more than this, for satellite.mass_loss; 1: never")
-	flags.DurationVar(&massWindow, "mass-loss-window", 30*time.Second, "how far apart they may fall silent")
+	flags.Float64Var(&brought.Satellites.MassShare, "mass-loss-share", 0.3, "part of the satellites that must fall silent together, more than this, for satellite.mass_loss; 1: never")
+	flags.DurationVar(&brought.Satellites.MassWindow, "mass-loss-window", 30*time.Second, "how far apart they may fall silent")
+	flags.StringVar(&brought.Secrets.Dir, "secrets-dir", "", "folder of secrets that are files (default: $CREDENTIALS_DIRECTORY)")
+	flags.StringVar(&keyFile, "secrets-key-file", "", "file with the keys of stored secrets, the newest first (default: the keys in $FLIGHTRULES_SECRETS_KEY)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

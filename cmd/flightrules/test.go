@@ -17,7 +17,6 @@ import (
 	"github.com/flightrules/flightrules/internal/ruletest"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 // tester is how tests are run and shown.
@@ -207,7 +206,7 @@ func (t *tester) run(ctx context.Context, dirs []string, progress io.Writer) (*r
 }
 
 // standardPlugins are those that every engine has.
-func standardPlugins() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+func standardPlugins() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 
 func (t *tester) problems(cmd *cobra.Command, list []yamlx.Problem) error {
 	out := cmd.OutOrStdout()

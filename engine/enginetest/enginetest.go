@@ -36,7 +36,7 @@ type Options struct {
 	// they declare: see sim.Sim.Given and Happen.
 	Worlds bool
 	// Secret is what ${{ secrets.NAME }} stands for; nil: there are none.
-	Secret func(name string) (string, error)
+	Secret func(ctx context.Context, name, by string) (string, error)
 	// Looked is called whenever the engine looks at the clock; nil: nobody is
 	// told. What panics there ends what the engine is at, as a crash would.
 	Looked func()

@@ -6,7 +6,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -42,9 +41,9 @@ type Config struct {
 	Set *rules.Set
 
 	Now func() time.Time // default: the wall clock
-	// Secret is what ${{ secrets.NAME }} stands for; default: the environment's
-	// FLIGHTRULES_SECRET_NAME.
-	Secret func(name string) (string, error)
+	// Secret is what ${{ secrets.NAME }} stands for, and by is who is given it;
+	// default: what the plugin says that offers secrets.
+	Secret func(ctx context.Context, name, by string) (string, error)
 	Log    *slog.Logger  // default: discard
 	Lease  time.Duration // see engine.Options
 	Inline bool          // see engine.Options
@@ -116,9 +115,6 @@ func assemble(c Config) *Core {
 	if c.Now == nil {
 		c.Now = Clock
 	}
-	if c.Secret == nil {
-		c.Secret = environment
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -154,7 +150,7 @@ func (c *Core) wire() error {
 	c.Engine = engine.New(engine.Options{
 		DB: c.DB, Entities: c.Entities, Events: c.Events, Timers: c.Timers, Compiler: c.Compiler,
 		Now: c.Now, Log: c.Log, Node: c.Node, Lease: c.config.Lease, Inline: c.config.Inline, Metrics: metrics,
-		Secret: c.config.Secret, NewID: c.config.NewID, Shadow: c.config.Shadow, Twin: c.config.Twin,
+		Secret: c.secret, NewID: c.config.NewID, Shadow: c.config.Shadow, Twin: c.config.Twin,
 	})
 	if in != nil {
 		c.Engine.Measure(in)
@@ -187,15 +183,12 @@ func (c *Core) wire() error {
 	return nil
 }
 
-// environment is what ${{ secrets.NAME }} stands for where nobody says
-// otherwise.
-func environment(name string) (string, error) {
-	const prefix = "FLIGHTRULES_SECRET_"
-	value := os.Getenv(prefix + name)
-	if value == "" {
-		return "", fmt.Errorf("there is no secret %s: %s%s is not set", name, prefix, name)
+// secret is what ${{ secrets.NAME }} stands for.
+func (c *Core) secret(ctx context.Context, name, by string) (string, error) {
+	if c.config.Secret != nil {
+		return c.config.Secret(ctx, name, by)
 	}
-	return value, nil
+	return c.Plugins.Secret(ctx, name, by)
 }
 
 // Close closes the plugins and the database.

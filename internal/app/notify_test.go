@@ -15,7 +15,6 @@ import (
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 // example is the file of docs/how-to/notify-people.md.
@@ -73,7 +72,7 @@ func TestNotify(t *testing.T) {
 	t.Cleanup(server.Close)
 	e := enginetest.Start(t, enginetest.Options{
 		Rules:   strings.Replace(example(t), "https://hooks.example.com", server.URL, 1),
-		Plugins: func() []plugins.Plugin { return app.Plugins(satellite.Config{}) },
+		Plugins: func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) },
 	})
 	e.Emit("custom.disk_full", map[string]any{"host": "edge-1"})
 	run := e.Runs("disk-is-full")[0]

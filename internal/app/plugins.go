@@ -13,11 +13,20 @@ import (
 	"github.com/flightrules/flightrules/plugins/httpcall"
 	"github.com/flightrules/flightrules/plugins/notify"
 	"github.com/flightrules/flightrules/plugins/satellite"
+	"github.com/flightrules/flightrules/plugins/secrets"
 )
 
+// PluginConfig are the numbers of the plugins that every engine has.
+type PluginConfig struct {
+	Satellites satellite.Config
+	Secrets    secrets.Config
+}
+
 // Plugins are those that every engine has.
-func Plugins(satellites satellite.Config) []plugins.Plugin {
-	return []plugins.Plugin{httpcall.New(), notify.New(), satellite.New(satellites), healthcheck.New(healthcheck.Config{})}
+func Plugins(c PluginConfig) []plugins.Plugin {
+	return []plugins.Plugin{
+		httpcall.New(), notify.New(), secrets.New(c.Secrets), satellite.New(c.Satellites), healthcheck.New(healthcheck.Config{}),
+	}
 }
 
 // Checked is what was found in files that have no problems.
@@ -42,7 +51,7 @@ func checkFiles(ctx context.Context, files fs.FS, dir string, more []plugins.Plu
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	core, err := Open(ctx, Config{
 		DB: "sqlite:" + filepath.Join(scratch, "check.db"), NoSync: true, Dir: dir, Files: files,
-		Plugins: append(Plugins(satellite.Config{}), more...),
+		Plugins: append(Plugins(PluginConfig{}), more...),
 	})
 	if err != nil {
 		var problems *yamlx.Error

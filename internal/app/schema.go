@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/rules"
 )
 
@@ -23,7 +22,7 @@ func Language(ctx context.Context, use func(*rules.Compiler) error, more ...plug
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	core, err := Open(ctx, Config{
 		DB: "sqlite:" + filepath.Join(scratch, "language.db"), NoSync: true,
-		Plugins: append(Plugins(satellite.Config{}), more...),
+		Plugins: append(Plugins(PluginConfig{}), more...),
 	})
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"github.com/flightrules/flightrules/internal/ruletest"
 	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 // testsAtOnce are the tests of a suite, which is run again and again.
@@ -24,7 +23,7 @@ func tested(ctx context.Context, o Options) (results []Result, err error) {
 	const name = "test"
 	o.tell(name, 0)
 	files := fstest.MapFS{"rules.yaml": {Data: []byte(testedRules)}, "week.test.yaml": {Data: []byte(weeks(testsAtOnce))}}
-	brought := func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+	brought := func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 	baseline, err := emptySimulations(ctx, files, brought, o.Length/4)
 	if err != nil {
 		return nil, err

@@ -127,10 +127,10 @@ func (d *demo) serve(ctx context.Context, started func(*app.Serving)) error {
 	c.Dir = rules
 	c.Log = slog.New(slog.NewTextHandler(log, nil))
 	c.Metrics = app.NewMetrics()
-	c.Plugins = app.Plugins(satellite.Config{
+	c.Plugins = app.Plugins(app.PluginConfig{Satellites: satellite.Config{
 		HeartbeatInterval: heartbeat, OfflineThreshold: threshold, MinThreshold: time.Second,
 		FlushInterval: 50 * time.Millisecond, ListenInterval: 250 * time.Millisecond, Registerer: c.Metrics,
-	})
+	}})
 	return app.Serve(ctx, c)
 }
 

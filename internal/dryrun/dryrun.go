@@ -127,7 +127,9 @@ func declared(set *rules.Set) *rules.Set {
 }
 
 // placeholder stands for a secret, and is masked as that would be.
-func placeholder(name string) (string, error) { return "placeholder of the secret " + name, nil }
+func placeholder(_ context.Context, name, _ string) (string, error) {
+	return "placeholder of the secret " + name, nil
+}
 
 // trial is one dry run.
 type trial struct {

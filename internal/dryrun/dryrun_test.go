@@ -29,7 +29,6 @@ import (
 	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -58,10 +57,10 @@ type fixture struct {
 
 func newFixture(t *testing.T, url, rules string) *fixture {
 	t.Helper()
-	brought := func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+	brought := func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 	live, err := sim.Open(t.Context(), sim.Options{
 		DB: url, Start: noon, Files: fstest.MapFS{"rules.yaml": {Data: []byte(kinds + rules)}}, Plugins: brought,
-		Secret: func(name string) (string, error) {
+		Secret: func(_ context.Context, name, _ string) (string, error) {
 			t.Errorf("the secret %s was looked up", name)
 			return "", errors.New("it is for nobody")
 		},
@@ -641,7 +640,7 @@ func BenchmarkRun(b *testing.B) {
 	for i := range 1000 {
 		fmt.Fprintf(&text, "  - {id: r%d, triggers: [{event: custom.x, where: event.payload.n == %d}], actions: [{log: hi}, {wait: 1h}, {http: {url: \"http://127.0.0.1:9/\"}}]}\n", i, i)
 	}
-	brought := func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+	brought := func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 	live, err := sim.Open(b.Context(), sim.Options{
 		DB: dbtest.SQLite(b), Start: noon, Files: fstest.MapFS{"rules.yaml": {Data: []byte(text.String())}}, Plugins: brought,
 	})

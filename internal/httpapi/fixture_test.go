@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -168,9 +169,9 @@ func newFixture(t *testing.T, url string) *fixture {
 		Silence:   e.Silence,
 		Unsilence: e.Unsilence,
 		Prune:     e.Prune,
-		Secret: func(name string) (string, error) {
+		Secret: func(_ context.Context, name, _ string) (string, error) {
 			if name != "HUB" {
-				return "", errors.New("there is no such secret")
+				return "", fmt.Errorf("secret %s: there is none", name)
 			}
 			return hubSecret, nil
 		},

@@ -117,7 +117,7 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request) (delivery, *
 	if d.token != nil {
 		return d, nil
 	}
-	secret, err := s.secretOf(d.hook)
+	secret, err := s.secretOf(r.Context(), name, d.hook)
 	if err != nil {
 		s.Log.Error("a delivery was refused, as the secret of its webhook is missing", "webhook", name, "error", err)
 		return d, newProblem(http.StatusServiceUnavailable, "no_secret", "the engine lacks the secret of this webhook; its log says why")
@@ -172,19 +172,16 @@ func bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 	return body, nil
 }
 
-func (s *Server) secretOf(hook *rules.Webhook) (string, error) {
+func (s *Server) secretOf(ctx context.Context, name string, hook *rules.Webhook) (string, error) {
 	ref := rules.SecretRef.FindStringSubmatch(hook.Secret)
 	if ref == nil {
 		return hook.Secret, nil
 	}
-	secret, err := s.Secret(ref[1])
+	secret, err := s.Secret(ctx, ref[1], "webhook:"+name)
 	if err == nil && secret == "" {
-		err = errors.New("it is empty")
+		err = fmt.Errorf("secret %s: it is empty", ref[1])
 	}
-	if err != nil {
-		return "", fmt.Errorf("secret %s: %w", ref[1], err)
-	}
-	return secret, nil
+	return secret, err
 }
 
 // deliver turns a delivery into an event, unless it is there already.

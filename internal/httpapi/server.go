@@ -69,8 +69,8 @@ type Config struct {
 	// SVG; nil: there is no such operation. Errors: a *yamlx.Error, ErrNoRule of
 	// the engine.
 	Replay func(ctx context.Context, spec ReplaySpec) ([]byte, error)
-	// Secret is what ${{ secrets.NAME }} stands for.
-	Secret func(name string) (string, error)
+	// Secret is what ${{ secrets.NAME }} stands for, and by is who is given it.
+	Secret func(ctx context.Context, name, by string) (string, error)
 
 	Ready      []Check          // for /readyz
 	Operations []func(huma.API) // of plugins

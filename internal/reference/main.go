@@ -14,7 +14,6 @@ import (
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/ruletest"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 	"github.com/flightrules/flightrules/rules"
 )
@@ -36,7 +35,7 @@ func main() {
 			return after, err
 		}),
 		write(os.Args[2], func(before string) (string, error) {
-			return ruletest.Reference(ctx, func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }, before)
+			return ruletest.Reference(ctx, func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }, before)
 		}),
 		write(os.Args[3], func(string) (string, error) {
 			schema, err := protocol.Schema()

@@ -164,7 +164,7 @@ func (p *player) play(ctx context.Context) (report *Report, err error) {
 	none := p.plan.all.Only(func(*rules.Rule) bool { return false }) // the kinds stay declared
 	s, done, err := p.lab.Open(ctx, sim.Options{
 		Start: p.plan.begin, Set: none, Shadow: p.Source.Read(), Twin: p.twin,
-		Secret: func(name string) (string, error) { return "(secret " + name + ")", nil },
+		Secret: func(_ context.Context, name, _ string) (string, error) { return "(secret " + name + ")", nil },
 	})
 	if err != nil {
 		return nil, err

@@ -26,11 +26,10 @@ import (
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/rules"
 )
 
-func brought() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+func brought() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 
 // live is an engine as serve runs it, with all its goroutines, in a bubble of
 // time that passes when nobody has anything to do.

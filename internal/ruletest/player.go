@@ -93,7 +93,7 @@ func (p *player) play(ctx context.Context, clock passing, restarts bool) (out pl
 	return out, err
 }
 
-func (t *Test) secret(name string) (string, error) {
+func (t *Test) secret(_ context.Context, name, _ string) (string, error) {
 	if value, ok := t.secrets[name]; ok {
 		return value, nil
 	}

@@ -18,12 +18,11 @@ import (
 	"github.com/flightrules/flightrules/internal/ruletest"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func brought() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+func brought() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 
 // files are the rules of testdata with some files of tests.
 func files(tb testing.TB, tests map[string]string) fs.FS {

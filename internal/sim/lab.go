@@ -104,7 +104,9 @@ func (l *Lab) Open(ctx context.Context, o Options) (s *Sim, done func() error, e
 	}
 	o.DB, o.Files, o.Plugins, o.Act = "sqlite:"+path, nil, l.plugins, Answered
 	if o.Secret == nil {
-		o.Secret = func(name string) (string, error) { return "", fmt.Errorf("there is no secret %s", name) }
+		o.Secret = func(_ context.Context, name, _ string) (string, error) {
+			return "", fmt.Errorf("there is no secret %s", name)
+		}
 	}
 	if o.Set == nil {
 		o.Set = l.Set.Only(func(*rules.Rule) bool { return false })

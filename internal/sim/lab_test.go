@@ -19,7 +19,6 @@ import (
 	"github.com/flightrules/flightrules/internal/app"
 	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 	"github.com/flightrules/flightrules/rules"
 )
 
@@ -56,7 +55,7 @@ func (w *world) Act(_ context.Context, a action.Action, call action.Call, config
 func newLab(tb testing.TB) *sim.Lab {
 	tb.Helper()
 	files := fstest.MapFS{"rules.yaml": {Data: []byte(text)}}
-	lab, err := sim.NewLab(tb.Context(), files, "", func() []plugins.Plugin { return app.Plugins(satellite.Config{}) })
+	lab, err := sim.NewLab(tb.Context(), files, "", func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) })
 	if err != nil {
 		tb.Fatal(err)
 	}

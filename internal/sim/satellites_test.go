@@ -16,7 +16,6 @@ import (
 	"github.com/flightrules/flightrules/internal/dbtest"
 	"github.com/flightrules/flightrules/internal/sim"
 	"github.com/flightrules/flightrules/plugins"
-	"github.com/flightrules/flightrules/plugins/satellite"
 )
 
 // does is what a satellite does at a time of a scenario.
@@ -286,7 +285,7 @@ func TestALeapIsTheEnginesOutage(t *testing.T) {
 }
 
 func TestSatellitesGoOnWhileAPeerIsDriven(t *testing.T) {
-	brought := func() []plugins.Plugin { return app.Plugins(satellite.Config{}) }
+	brought := func() []plugins.Plugin { return app.Plugins(app.PluginConfig{}) }
 	s, err := sim.Open(t.Context(), sim.Options{DB: dbtest.Postgres(t), Start: noon, Plugins: brought, Worlds: true})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close(context.Background())) })

@@ -38,7 +38,7 @@ type Options struct {
 	Act func(action.Action) action.Action
 	// Secret is what ${{ secrets.NAME }} stands for; nil: as in production, but
 	// in a Lab, where there are none then.
-	Secret func(name string) (string, error)
+	Secret func(ctx context.Context, name, by string) (string, error)
 	// NewID makes ids; nil: as in production.
 	NewID  func() string
 	Shadow bun.IDB     // see engine.Options

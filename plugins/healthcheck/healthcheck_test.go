@@ -30,7 +30,7 @@ func watch(t *testing.T, url, files string, worlds bool) *watched {
 	w.Engine = enginetest.Start(t, enginetest.Options{URL: url, Rules: files, Worlds: worlds, Plugins: func() []plugins.Plugin {
 		w.plugin = healthcheck.New(healthcheck.Config{KeepResults: 3 * time.Hour, KeepHours: 24 * time.Hour})
 		return []plugins.Plugin{satellite.New(satellite.Config{}), w.plugin}
-	}, Secret: func(name string) (string, error) {
+	}, Secret: func(_ context.Context, name, _ string) (string, error) {
 		if name != "probe_key" {
 			return "", fmt.Errorf("there is no secret %s", name)
 		}

@@ -151,7 +151,7 @@ func (p *Plugin) lookOnce(ctx context.Context, d Definition) (report probe.Repor
 	return d.Look(ctx, probe.Environment{Secrets: func(context.Context) (map[string]string, error) {
 		values := map[string]string{}
 		for variable, name := range d.SecretEnv {
-			value, err := p.host.Secret(name)
+			value, err := p.host.Secret(ctx, name, "check:"+d.ID)
 			if err != nil {
 				return nil, err
 			}

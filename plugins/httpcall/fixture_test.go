@@ -39,7 +39,7 @@ func open(t *testing.T, items ...map[string]any) *fixture {
 	plugin := httpcall.New()
 	set, err := plugins.NewSet(plugins.Services{
 		Actions: actions, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
-		Secret: func(name string) (string, error) {
+		Secret: func(_ context.Context, name, _ string) (string, error) {
 			if name != "PROXY" {
 				return "", fmt.Errorf("there is no secret %s", name)
 			}

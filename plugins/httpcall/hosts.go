@@ -84,8 +84,10 @@ func (p *Plugin) proxy(text string) (func(*http.Request) (*url.URL, error), erro
 	if _, err := proxyURL(try); err != nil {
 		return nil, err
 	}
-	return func(*http.Request) (*url.URL, error) {
-		filled, _, err := secret.Fill(text, p.host.Secret)
+	return func(r *http.Request) (*url.URL, error) {
+		filled, _, err := secret.Fill(text, func(name string) (string, error) {
+			return p.host.Secret(r.Context(), name, "proxy:"+r.URL.Host)
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -21,7 +21,9 @@ import (
 func (p *Plugin) deliver(ctx context.Context, call action.Call, t Target, taken *slot, c Config) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout(), fmt.Errorf("there was no answer within %s", duration.Format(t.timeout())))
 	defer cancel()
-	u, mask, err := t.filled(p.host.Secret)
+	u, mask, err := t.filled(func(name string) (string, error) {
+		return p.host.Secret(ctx, name, fmt.Sprintf("target:%s run:%s", t.Name, call.Run))
+	})
 	if err != nil {
 		p.slots.free(taken)
 		return fmt.Errorf("%s: %w", t.Name, err)

@@ -43,7 +43,7 @@ func open(t *testing.T, items ...map[string]any) *fixture {
 	actions := action.NewSet()
 	set, err := plugins.NewSet(plugins.Services{
 		Actions: actions, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
-		Secret: func(name string) (string, error) {
+		Secret: func(_ context.Context, name, _ string) (string, error) {
 			if value, ok := f.secrets[name]; ok {
 				return value, nil
 			}

@@ -108,7 +108,7 @@ func nodeAt(t *testing.T, d *db.DB, c *clock.Manual) *node {
 }
 
 // secretOf is a store with one secret.
-func secretOf(name string) (string, error) {
+func secretOf(_ context.Context, name, _ string) (string, error) {
 	if name != "DB_PASSWORD" {
 		return "", fmt.Errorf("there is no secret %s", name)
 	}

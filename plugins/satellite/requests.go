@@ -63,7 +63,7 @@ func (p *Plugin) secretsOf(ctx context.Context, s *session, m protocol.SecretsRe
 	}
 	env = make(map[string]string, len(names))
 	for variable, name := range names {
-		value, err := p.host.Secret(name)
+		value, err := p.host.Secret(ctx, name, fmt.Sprintf("satellite:%s %s:%s", s.name, a.Capability, a.ID))
 		if err != nil {
 			// Why is told to the operator; the agent learns which one.
 			p.host.Log().Warn("a secret for a satellite cannot be had", "satellite", s.name, "assignment", a.ID, "secret", name, "error", err)
