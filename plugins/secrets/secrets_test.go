@@ -179,10 +179,11 @@ func TestStoredSecrets(t *testing.T) {
 		if got := n.secret("PAGER"); got != "hunter3" {
 			t.Errorf("got %s", got)
 		}
-		n.call(200, "POST", "secrets/rotate", "", `"rotated":2`)
+		n.call(204, "PUT", "secrets/other", `{"value": "hunter4"}`, "")
+		n.call(200, "POST", "secrets/rotate", "", `"rotated":1`)
 		n.call(200, "POST", "secrets/rotate", "", `"rotated":0`)
 		n = n.again(url, secrets.Config{Keys: keys(t, two)})
-		if got := n.secret("PAGER") + n.secret("other"); got != "hunter3hunter2" {
+		if got := n.secret("PAGER") + n.secret("other"); got != "hunter3hunter4" {
 			t.Errorf("after the rotation: %s", got)
 		}
 
