@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -39,6 +40,27 @@ type RemoteSatellite struct {
 	// Capabilities are those that its agent has Runners for; empty before it
 	// connected for the first time.
 	Capabilities []string
+}
+
+// Selector says which satellites: those that fulfil all that is given.
+type Selector struct {
+	Names   []string          `json:"names,omitempty" doc:"One of these."`
+	Regions []string          `json:"regions,omitempty" doc:"In one of these."`
+	Tags    map[string]string `json:"tags,omitempty" doc:"With all of these."`
+}
+
+// Selects says whether a satellite is one of them. nil: none is.
+func (s *Selector) Selects(r RemoteSatellite) bool {
+	if s == nil || r.Removed ||
+		len(s.Names) > 0 && !slices.Contains(s.Names, r.Name) || len(s.Regions) > 0 && !slices.Contains(s.Regions, r.Region) {
+		return false
+	}
+	for key, value := range s.Tags {
+		if has, ok := r.Tags[key]; !ok || has != value {
+			return false
+		}
+	}
+	return true
 }
 
 // Assignment is something that a satellite is to do again and again.
@@ -88,6 +110,8 @@ type Bundles interface {
 	Manifest(ctx context.Context, hash string) (manifest json.RawMessage, digests []string, err error)
 	// Blob is a part of a blob, of limit bytes at most, and how long it is.
 	Blob(ctx context.Context, digest string, offset int64, limit int) (part []byte, size int64, err error)
+	// Changed is told of satellites as that of a Capability is.
+	Changed(ctx context.Context, tx bun.Tx, satellites []RemoteSatellite) error
 }
 
 // Runner does the work of a capability on a satellite. It is called by many at
@@ -99,7 +123,8 @@ type Runner interface {
 	Run(ctx context.Context, job Job) (payload json.RawMessage, err error)
 }
 
-// Job is one time that an assignment is run.
+// Job is one time that an assignment is run. Its Secrets have the collectors
+// alone.
 type Job struct {
 	Assignment
 	// Env are the secrets of a collector, by the names of their variables. They

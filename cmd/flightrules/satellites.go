@@ -42,6 +42,7 @@ type shownSatellite struct {
 		ConnectedAt time.Time `json:"connected_at"`
 	} `json:"session"`
 	Capabilities []string `json:"capabilities"`
+	Files        *struct{ Bundle, Status, Error string }
 	Results      struct {
 		Buffered int64 `json:"buffered"`
 		Refused  int64 `json:"refused"`
@@ -111,6 +112,9 @@ func writeSatellite(w io.Writer, s shownSatellite) error {
 	line("agent", cmp.Or(s.Version, "-"))
 	line("can do", cmp.Or(strings.Join(s.Capabilities, ", "), "-"))
 	line("results", fmt.Sprintf("%d not delivered yet, %d refused", s.Results.Buffered, s.Results.Refused))
+	if s.Files != nil {
+		line("files", strings.TrimSpace(fmt.Sprintf("%.12s %s %s", s.Files.Bundle, s.Files.Status, s.Files.Error)))
+	}
 	if !s.TokenIssued {
 		line("token", "none yet: make it with flightrules satellite token "+s.Name)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/flightrules/flightrules/plugins/httpcall"
 	"github.com/flightrules/flightrules/plugins/notify"
 	"github.com/flightrules/flightrules/plugins/satellite"
+	"github.com/flightrules/flightrules/plugins/scripts"
 	"github.com/flightrules/flightrules/plugins/secrets"
 )
 
@@ -25,7 +26,7 @@ type PluginConfig struct {
 // Plugins are those that every engine has.
 func Plugins(c PluginConfig) []plugins.Plugin {
 	return []plugins.Plugin{
-		httpcall.New(), notify.New(), secrets.New(c.Secrets), satellite.New(c.Satellites), healthcheck.New(healthcheck.Config{}),
+		httpcall.New(), notify.New(), secrets.New(c.Secrets), satellite.New(c.Satellites), scripts.New(), healthcheck.New(healthcheck.Config{}),
 	}
 }
 

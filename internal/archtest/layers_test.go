@@ -7,7 +7,7 @@ package archtest
 //
 // Test files keep the layers too, but may import testSupport.
 var layers = [][]string{
-	{"examples", "internal/archtest", "internal/client", "internal/clock", "internal/dbtest/cluster", "internal/duration", "internal/egress", "internal/loop", "internal/refusal", "internal/secret", "internal/suggest"},
+	{"examples", "internal/archtest", "internal/bundle", "internal/client", "internal/clock", "internal/dbtest/cluster", "internal/duration", "internal/egress", "internal/loop", "internal/refusal", "internal/scriptrun", "internal/secret", "internal/suggest"},
 	{"internal/dbtest", "internal/dbtest/withpostgres", "internal/yamlx", "internal/shape"},
 	{"internal/expression", "internal/db"},
 	{"engine/outbox", "engine/timer"},
@@ -31,7 +31,7 @@ var testSupport = []string{"internal/dbtest", "engine/enginetest"}
 
 // needs are the plugins that a plugin cannot be without, so that its tests may
 // bring them up. Its other files know them by what they offer to all.
-var needs = map[string][]string{"plugins/healthcheck": {"plugins/satellite"}}
+var needs = map[string][]string{"plugins/healthcheck": {"plugins/satellite"}, "plugins/scripts": {"plugins/satellite"}}
 
 // forbidden are imports that the layers alone would allow: what a plugin does,
 // it does through what it registers.

@@ -82,6 +82,12 @@ func (c *Client) Put(ctx context.Context, path string, body any) error {
 	return c.do(ctx, http.MethodPut, path, body, nil)
 }
 
+// Upload puts a body that is no JSON in the place of what is there, and reads the
+// answer into out.
+func (c *Client) Upload(ctx context.Context, path, contentType string, body []byte, out any) error {
+	return c.send(ctx, http.MethodPut, path, contentType, bytes.NewReader(body), out)
+}
+
 // Delete takes something away.
 func (c *Client) Delete(ctx context.Context, path string) error {
 	return c.do(ctx, http.MethodDelete, path, nil, nil)
@@ -132,12 +138,16 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) err
 		}
 		payload = bytes.NewReader(text)
 	}
+	return c.send(ctx, method, path, "application/json", payload, out)
+}
+
+func (c *Client) send(ctx context.Context, method, path, contentType string, payload io.Reader, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, c.server+path, payload)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", contentType)
 	res, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("is the engine running at %s? %w", c.server, err)

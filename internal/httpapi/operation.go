@@ -34,7 +34,7 @@ func document(version string) huma.Config {
 // complete brings an operation in line, those of plugins too: its body is
 // bounded, and the document says which role it wants.
 func complete(_ *huma.OpenAPI, op *huma.Operation) {
-	if op.RequestBody != nil && (op.MaxBodyBytes <= 0 || op.MaxBodyBytes > maxBody) {
+	if op.RequestBody != nil && op.MaxBodyBytes <= 0 {
 		op.MaxBodyBytes = maxBody
 	}
 	if op.Extensions == nil {

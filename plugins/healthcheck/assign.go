@@ -156,7 +156,7 @@ func (p *Plugin) assignSome(ctx context.Context, tx bun.Tx, ids []string) error 
 		work := []plugins.Assignment{}
 		var wanted []string
 		for _, d := range definitions {
-			if d.Satellites.selects(s) {
+			if d.Satellites.Selects(s) {
 				work, wanted = append(work, d.assignment()), append(wanted, d.ID)
 			}
 		}

@@ -33,7 +33,7 @@ type Settings struct {
 	Flapping   *Flapping         `json:"flapping,omitempty" doc:"When it changes too often."`
 	On         string            `json:"on,omitempty" enum:"any,all,quorum" doc:"How many of those who observe it must see it bad: one, all, or more than half; default: any."`
 	Local      bool              `json:"local,omitempty" doc:"The core looks, besides satellites if there are any."`
-	Satellites *Selector         `json:"satellites,omitempty" doc:"The satellites that look."`
+	Satellites *plugins.Selector `json:"satellites,omitempty" doc:"The satellites that look."`
 	SecretEnv  map[string]string `json:"secret_env,omitempty" doc:"Secrets by the variable in which they are: ${{ env.VARIABLE }} stands for them."`
 }
 
@@ -41,26 +41,6 @@ type Settings struct {
 type Flapping struct {
 	Low  float64 `json:"low" doc:"It ends below so many percent of change over the last 20 results."`
 	High float64 `json:"high" doc:"It begins above so many."`
-}
-
-// Selector says which satellites: those that fulfil all that is given.
-type Selector struct {
-	Names   []string          `json:"names,omitempty" doc:"One of these."`
-	Regions []string          `json:"regions,omitempty" doc:"In one of these."`
-	Tags    map[string]string `json:"tags,omitempty" doc:"With all of these."`
-}
-
-func (s *Selector) selects(r plugins.RemoteSatellite) bool {
-	if s == nil || r.Removed ||
-		len(s.Names) > 0 && !slices.Contains(s.Names, r.Name) || len(s.Regions) > 0 && !slices.Contains(s.Regions, r.Region) {
-		return false
-	}
-	for key, value := range s.Tags {
-		if has, ok := r.Tags[key]; !ok || has != value {
-			return false
-		}
-	}
-	return true
 }
 
 const (

@@ -8,8 +8,11 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/duration"
+	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 )
 
 // neverConnected is the Status of an Item that has no State.
@@ -53,6 +56,15 @@ type Item struct {
 	Session          *SessionItem      `json:"session" doc:"Its newest session, unless that has ended."`
 	Capabilities     []string          `json:"capabilities" doc:"What its agent can be told to do."`
 	Results          ResultsItem       `json:"results" doc:"What came of what it is to do."`
+	Files            *FilesItem        `json:"files" doc:"The files that it is to have; null: none."`
+}
+
+// FilesItem is how far a satellite is with the files that it is to have.
+type FilesItem struct {
+	Bundle string     `json:"bundle" doc:"The hash that names all of them."`
+	Status string     `json:"status" enum:"unknown,syncing,ready,failed" doc:"unknown: it has not said yet."`
+	Error  string     `json:"error" doc:"Why it cannot get them."`
+	At     *time.Time `json:"at" doc:"When it said so."`
 }
 
 // ResultsItem counts results of a satellite.
@@ -81,6 +93,10 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 	}
 	now := p.host.Now()
 	since := listened.since(now, p.config.gap())
+	states, err := p.syncStates(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
 	items := make([]Item, len(rows))
 	for i, r := range rows {
 		tags, err := r.tags()
@@ -103,9 +119,42 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 		if r.SessionID != "" {
 			item.Session = &SessionItem{Node: r.NodeID, ConnectedAt: r.ConnectedAt.Time}
 		}
+		if r.Bundle != "" {
+			item.Files = &FilesItem{Bundle: r.Bundle, Status: "unknown"}
+			if state := states[r.ID]; state.Bundle == r.Bundle {
+				*item.Files = state
+			}
+		}
 		items[i] = item
 	}
 	return items, nil
+}
+
+// syncStates are what satellites said of their files, by their ids.
+func (p *Plugin) syncStates(ctx context.Context, rows []row) (map[string]FilesItem, error) {
+	var ids []string
+	for _, r := range rows {
+		if r.Bundle != "" {
+			ids = append(ids, r.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var reports []report
+	if err := p.host.Read().NewSelect().Model(&reports).Where("satellite_id IN (?) AND capability = ?", bun.List(ids), bundleStatus).Scan(ctx); err != nil {
+		return nil, err
+	}
+	states := map[string]FilesItem{}
+	for _, r := range reports {
+		var m protocol.SyncState
+		if err := json.Unmarshal(r.Payload, &m); err != nil {
+			return nil, fmt.Errorf("what satellite %s said of its files: %w", r.SatelliteID, err)
+		}
+		at := r.At.Time
+		states[r.SatelliteID] = FilesItem{Bundle: m.Bundle, Status: m.Status, Error: m.Error, At: &at}
+	}
+	return states, nil
 }
 
 // maxTags is how many tags a satellite may have, and oneLine what its region is.

@@ -125,6 +125,9 @@ func (p *Plugin) forget(ctx context.Context, tx bun.Tx, at time.Time, r row) err
 
 // heeded says whether anybody wants to hear of satellites.
 func (r *remote) heeded() bool {
+	if r.bundles != nil {
+		return true
+	}
 	for _, c := range r.capabilities {
 		if c.Changed != nil {
 			return true
@@ -140,6 +143,9 @@ func (r *remote) tell(ctx context.Context, tx bun.Tx, list []plugins.RemoteSatel
 				return fmt.Errorf("capability %s: %w", name, err)
 			}
 		}
+	}
+	if r.bundles != nil {
+		return r.bundles.Changed(ctx, tx, list)
 	}
 	return nil
 }
@@ -294,11 +300,15 @@ func (p *Plugin) Assign(ctx context.Context, tx bun.Tx, capability, satellite st
 
 // SetBundle implements plugins.Remote.
 func (p *Plugin) SetBundle(ctx context.Context, tx bun.Tx, satellite, hash string) error {
-	p.host.HintAfter(ctx, topic)
-	met, err := one(tx.NewUpdate().Model((*row)(nil)).Set("bundle = ?", hash).Where("id = ?", satellite).Exec(ctx))
-	if err == nil && !met {
-		err = missing(satellite, 0)
+	locked, err := p.lockRows(ctx, tx, []string{satellite})
+	if err != nil || len(locked) == 0 {
+		return errors.Join(err, missing(satellite, len(locked)))
 	}
+	if locked[0].Bundle == hash {
+		return nil
+	}
+	p.host.HintAfter(ctx, topic)
+	_, err = tx.NewUpdate().Model((*row)(nil)).Set("bundle = ?", hash).Where("id = ?", satellite).Exec(ctx)
 	return err
 }
 

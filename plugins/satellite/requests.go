@@ -166,6 +166,10 @@ func (p *Plugin) keepStatus(ctx context.Context, s *session, capability string, 
 }
 
 func (p *Plugin) keepSyncState(ctx context.Context, s *session, m protocol.SyncState, at time.Time) error {
+	if !slices.Contains([]string{protocol.Syncing, protocol.Ready, protocol.Failed}, m.Status) || len(m.Bundle) > maxStream {
+		s.tell(protocol.Error{Code: protocol.CodeMalformed, Message: "this is no state of a bundle"})
+		return nil
+	}
 	m.Error = m.Error[:min(len(m.Error), protocol.MaxError)]
 	payload, err := json.Marshal(m)
 	if err != nil {

@@ -49,6 +49,8 @@ func (manifest) Blob(_ context.Context, _ string, offset int64, limit int) ([]by
 	return []byte(blobText)[offset:min(int(offset)+limit, len(blobText))], int64(len(blobText)), nil
 }
 
+func (manifest) Changed(context.Context, bun.Tx, []plugins.RemoteSatellite) error { return nil }
+
 func (*prober) Name() string    { return "prober" }
 func (*prober) Needs() []string { return []string{"satellite"} }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flightrules/flightrules/internal/scriptrun"
 	"github.com/flightrules/flightrules/internal/suggest"
 )
 
@@ -15,8 +16,12 @@ import (
 type Environment struct {
 	// Secrets are those that the check declares, by variable. nil: there are none.
 	Secrets func(ctx context.Context) (map[string]string, error)
+	// Declared says that there are some, for what takes all of them.
+	Declared bool
 	// Files is the folder of scripts, as plugins.Job has it. nil: there is none.
 	Files func() (dir string, release func(), err error)
+	// Scripts is how scripts are run. nil: they are not.
+	Scripts *scriptrun.Config
 }
 
 func (e Environment) secrets(ctx context.Context) (map[string]string, error) {

@@ -39,11 +39,12 @@ const MaxMessage = 500
 
 // Target is what is looked at: exactly one of these.
 type Target struct {
-	HTTP *HTTP `json:"http,omitempty" doc:"Asks a web server."`
-	TCP  *TCP  `json:"tcp,omitempty" doc:"Connects to a port."`
-	DNS  *DNS  `json:"dns,omitempty" doc:"Resolves a name."`
-	TLS  *TLS  `json:"tls,omitempty" doc:"Looks at a certificate: whether it is valid, and for how long."`
-	Ping *Ping `json:"ping,omitempty" doc:"Sends ICMP echoes. The system must allow that to the user: on Linux net.ipv4.ping_group_range."`
+	HTTP   *HTTP   `json:"http,omitempty" doc:"Asks a web server."`
+	TCP    *TCP    `json:"tcp,omitempty" doc:"Connects to a port."`
+	DNS    *DNS    `json:"dns,omitempty" doc:"Resolves a name."`
+	TLS    *TLS    `json:"tls,omitempty" doc:"Looks at a certificate: whether it is valid, and for how long."`
+	Script *Script `json:"script,omitempty" doc:"Runs a program, on satellites alone, from the files that scripts: gives them."`
+	Ping   *Ping   `json:"ping,omitempty" doc:"Sends ICMP echoes. The system must allow that to the user: on Linux net.ipv4.ping_group_range."`
 }
 
 // Spec is a Target, and when it is not as it should be.
@@ -92,7 +93,7 @@ func (t Target) Type() string {
 }
 
 // typeNames are those of the fields of Target.
-const typeNames = "http, tcp, dns, tls and ping"
+const typeNames = "http, tcp, dns, tls, ping and script"
 
 func (t Target) kind() (name string, k kind, err error) {
 	n := 0
@@ -107,6 +108,7 @@ func (t Target) kind() (name string, k kind, err error) {
 	set("dns", t.DNS != nil, t.DNS)
 	set("tls", t.TLS != nil, t.TLS)
 	set("ping", t.Ping != nil, t.Ping)
+	set("script", t.Script != nil, t.Script)
 	if n != 1 {
 		return "", nil, fmt.Errorf("one of %s is wanted; there are %d", typeNames, n)
 	}

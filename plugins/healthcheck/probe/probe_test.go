@@ -213,7 +213,7 @@ func TestPing(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	http := func(h probe.HTTP) probe.Spec { return probe.Spec{Target: probe.Target{HTTP: &h}} }
 	for want, s := range map[string]probe.Spec{
-		"one of http, tcp, dns, tls and ping is wanted; there are 0": {},
+		"one of http, tcp, dns, tls, ping and script is wanted; there are 0": {},
 		"there are 2": {Target: probe.Target{HTTP: &probe.HTTP{}, TCP: &probe.TCP{}}},
 		`http: url: "example.org" is not an address`:              http(probe.HTTP{URL: "example.org"}),
 		"http: url: a password does not belong":                   http(probe.HTTP{URL: "https://a:b@example.org"}),

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,7 @@ type agent struct {
 	began    time.Time
 	memory   *memory                 // nil without Runners
 	schedule *schedule               // likewise
+	bundles  *bundles                // likewise
 	fresh    chan struct{}           // a result waits to be delivered
 	current  atomic.Pointer[session] // nil while the agent is not connected
 }
@@ -97,8 +99,13 @@ func Run(ctx context.Context, c Config) (err error) {
 		if err := a.beginWork(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
+		syncing, stop := context.WithCancel(ctx)
+		var background sync.WaitGroup
+		background.Go(func() { a.bundles.sync(syncing) })
 		defer func() {
+			stop()
 			a.schedule.stop()
+			background.Wait()
 			err = errors.Join(err, a.memory.close())
 		}()
 	}

@@ -78,10 +78,19 @@ func sumOf(seq int64, item []byte) int64 {
 // One that cannot be read is put aside, and another begun: what it held is lost,
 // and never a wrong result delivered.
 func openMemory(ctx context.Context, dir string, log *slog.Logger) (*memory, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// Scripts that run as another user find their files below it; the memory is
+	// for nobody else.
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, "memory.db")
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
 	m, err := readMemory(ctx, path, log)
 	if err == nil || !db.Corrupt(err) {
 		return m, err

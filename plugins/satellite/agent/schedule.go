@@ -149,7 +149,9 @@ func (s *schedule) attempt(ctx context.Context, a protocol.Assignment) (payload 
 	var given []string
 	run := uuid.NewString()
 	job := plugins.Job{
-		Assignment: plugins.Assignment{ID: a.ID, Interval: time.Duration(a.Interval), Timeout: time.Duration(a.Timeout), Spec: a.Spec},
+		Assignment: plugins.Assignment{
+			ID: a.ID, Interval: time.Duration(a.Interval), Timeout: time.Duration(a.Timeout), Spec: a.Spec, Secrets: declared(a),
+		},
 		Env: func(ctx context.Context, collector string) (map[string]string, error) {
 			env, err := s.secrets(ctx, protocol.SecretsRequest{
 				RequestID: uuid.NewString(), Capability: a.Capability, Assignment: a.ID, Collector: collector, RunID: run,
@@ -179,6 +181,15 @@ func (s *schedule) attempt(ctx context.Context, a protocol.Assignment) (payload 
 		err = fmt.Errorf("the result has %d bytes; %d are allowed", len(payload), protocol.MaxPayload)
 	}
 	return payload, err
+}
+
+// declared are the collectors that have secrets; which, the core knows.
+func declared(a protocol.Assignment) map[string]map[string]string {
+	collectors := map[string]map[string]string{}
+	for _, name := range a.Collectors {
+		collectors[name] = nil
+	}
+	return collectors
 }
 
 var errTimeout = errors.New("it did not end within its timeout")

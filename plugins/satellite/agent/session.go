@@ -42,6 +42,9 @@ func (a *agent) session(ctx context.Context) (proven bool, err error) {
 	var wg sync.WaitGroup
 	s.over = over.Done()
 	a.current.Store(s)
+	if a.bundles != nil {
+		poke(a.bundles.wake)
+	}
 	defer a.current.Store(nil)
 	wg.Go(func() { stop(s.read(reading)) })
 	if a.memory != nil {
@@ -110,6 +113,7 @@ func (s *session) authenticate(ctx context.Context) error {
 			}
 			s.interval.Store(int64(m.HeartbeatInterval))
 			s.instructed(m.Assignments)
+			s.supplied(m.Bundle)
 			s.Log.Info("connected to the core", "session", m.Session, "heartbeat_interval", time.Duration(m.HeartbeatInterval))
 			return nil
 		case protocol.AuthFailed:
@@ -142,6 +146,12 @@ func (s *session) read(ctx context.Context) error {
 			s.acknowledged(m)
 		case protocol.Assignments:
 			s.instructed(&m)
+		case protocol.Bundle:
+			s.supplied(&m)
+		case protocol.BundleManifest:
+			s.asked.answer("manifest "+m.Hash, m)
+		case protocol.Blob:
+			s.asked.answer(fmt.Sprintf("blob %s %d", m.Digest, m.Offset), m)
 		case protocol.ResultsAck:
 			s.taken(ctx, m)
 		case protocol.Secrets:

@@ -25,11 +25,14 @@ func (a *agent) beginWork(ctx context.Context) (err error) {
 		return fmt.Errorf("open what this satellite keeps in %s: %w", a.Dir, err)
 	}
 	list, err := a.memory.assignments(ctx)
+	if err == nil {
+		a.bundles, err = openBundles(a)
+	}
 	if err != nil {
 		return errors.Join(err, a.memory.close())
 	}
 	a.schedule = &schedule{
-		seed: a.ID, runners: a.Runners, secrets: a.secrets, files: a.files, keep: a.keep, log: a.Log, slots: make(chan struct{}, maxRuns),
+		seed: a.ID, runners: a.Runners, secrets: a.secrets, files: a.bundles.files, keep: a.keep, log: a.Log, slots: make(chan struct{}, maxRuns),
 	}
 	a.schedule.set(list)
 	return nil
@@ -56,6 +59,13 @@ func (a *agent) instructed(m *protocol.Assignments) {
 	}
 	a.schedule.set(m.Items)
 	a.Log.Info("told what to do", "revision", m.Revision, "assignments", len(m.Items))
+}
+
+// supplied is what the core says of the files that the satellite is to have.
+func (a *agent) supplied(m *protocol.Bundle) {
+	if a.bundles != nil {
+		a.bundles.wanted(m)
+	}
 }
 
 // keep keeps a result until the core has taken it.
@@ -132,11 +142,6 @@ func (a *agent) secrets(ctx context.Context, r protocol.SecretsRequest) (map[str
 		return nil, fmt.Errorf("secrets of collector %s: %s", r.Collector, answer.Error.Message)
 	}
 	return answer.Env, nil
-}
-
-// files is the folder of the bundle.
-func (a *agent) files() (dir string, release func(), err error) {
-	return "", nil, errors.New("this satellite has no files")
 }
 
 // errAway is returned for what the core has to be asked for while it is away.
