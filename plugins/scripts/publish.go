@@ -34,6 +34,7 @@ type version struct {
 	Name        string  `bun:"name,pk"`
 	Hash        string  `bun:"hash,pk"`
 	Manifest    db.JSON `bun:"manifest"`
+	Number      int64   `bun:"number"` // the newest has the highest
 	PublishedAt db.Time `bun:"published_at"`
 }
 
@@ -75,7 +76,10 @@ func (p *Plugin) publish(ctx context.Context, name string, m bundle.Manifest, co
 		if err := keep(ctx, tx, contents); err != nil {
 			return err
 		}
-		if _, err := tx.NewInsert().Model(&v).On("CONFLICT (name, hash) DO UPDATE").Set("published_at = EXCLUDED.published_at").
+		if err := tx.NewSelect().Model((*version)(nil)).ColumnExpr("COALESCE(MAX(number), 0) + 1").Scan(ctx, &v.Number); err != nil {
+			return err
+		}
+		if _, err := tx.NewInsert().Model(&v).On("CONFLICT (name, hash) DO UPDATE").Set("number = EXCLUDED.number, published_at = EXCLUDED.published_at").
 			Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
@@ -160,7 +164,7 @@ func collect(ctx context.Context, tx bun.Tx) error {
 
 // versionsOf are the versions of a name, or of all, the newest first.
 func versionsOf(ctx context.Context, idb bun.IDB, name string) (list []version, err error) {
-	q := idb.NewSelect().Model(&list).Order("name", "published_at DESC", "hash")
+	q := idb.NewSelect().Model(&list).Order("name", "number DESC", "hash")
 	if name != "" {
 		q = q.Where("name = ?", name)
 	}

@@ -36,9 +36,10 @@ type spec struct {
 	Fail   string `json:"fail"`
 	Panic  string `json:"panic"`
 	Secret string `json:"secret"` // the collector
+	Files  bool   `json:"files"`  // say what there is, now and after it took a while
 }
 
-func (p *prober) Run(ctx context.Context, job plugins.Job) (json.RawMessage, error) {
+func (p *prober) Run(ctx context.Context, job plugins.Job) (payload json.RawMessage, err error) {
 	var s spec
 	if err := json.Unmarshal(job.Spec, &s); err != nil {
 		return nil, err
@@ -57,6 +58,20 @@ func (p *prober) Run(ctx context.Context, job plugins.Job) (json.RawMessage, err
 		defer p.mu.Unlock()
 		p.at[job.ID]--
 	}()
+	var before string
+	if s.Files {
+		dir, release, err := job.Files()
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		before = listing(dir)
+		defer func() {
+			if after := listing(dir); err == nil && after != before {
+				payload, err = nil, fmt.Errorf("the files were %s, and then %s", before, after)
+			}
+		}()
+	}
 	if s.Takes != "" {
 		d, err := time.ParseDuration(s.Takes)
 		if err != nil {
@@ -80,6 +95,9 @@ func (p *prober) Run(ctx context.Context, job plugins.Job) (json.RawMessage, err
 	}
 	if s.Fail != "" {
 		return nil, errors.New(s.Fail)
+	}
+	if s.Files {
+		return json.Marshal(before)
 	}
 	return json.Marshal(n)
 }
@@ -121,6 +139,7 @@ type work struct {
 	live     *socket
 	onBeat   func(protocol.Heartbeat)
 	answer   func(protocol.SecretsRequest) protocol.Secrets
+	shop     *shop // of files; nil: the core says nothing of them
 }
 
 func atWork(t *testing.T, assigned []protocol.Assignment, test func(t *testing.T, w *work)) {
@@ -164,7 +183,7 @@ func (w *work) serve(s *socket) {
 	w.live = s
 	assignments := protocol.Assignments{Revision: 1, Items: w.assigned}
 	w.mu.Unlock()
-	s.send(protocol.Authenticated{HeartbeatInterval: protocol.Duration(interval), Assignments: &assignments})
+	s.send(protocol.Authenticated{HeartbeatInterval: protocol.Duration(interval), Assignments: &assignments, Bundle: w.shop.wanted()})
 	for {
 		m, err := s.read()
 		if err != nil {
@@ -180,6 +199,10 @@ func (w *work) serve(s *socket) {
 			s.send(ack(m))
 		case protocol.SecretsRequest:
 			s.send(w.answer(m))
+		case protocol.BundleRequest, protocol.BlobRequest, protocol.SyncState:
+			if answer := w.shop.serve(m); answer != nil {
+				s.send(answer)
+			}
 		case protocol.Results:
 			w.mu.Lock()
 			deaf := w.deaf

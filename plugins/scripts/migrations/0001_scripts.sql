@@ -3,6 +3,7 @@ CREATE TABLE script_versions (
     name         TEXT NOT NULL,
     hash         TEXT NOT NULL, -- of the manifest
     manifest     TEXT NOT NULL,
+    number       BIGINT NOT NULL, -- counts the times that something was published
     published_at BIGINT NOT NULL,
     PRIMARY KEY (name, hash)
 );
