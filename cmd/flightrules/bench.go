@@ -47,8 +47,17 @@ func benchCommand() *cobra.Command {
 	flags.StringVar(&o.DB, "db", "", "URL of an empty PostgreSQL database, to measure there too")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the SQLite files: the disk under it is measured (default: the system's for temporary files)")
 	flags.DurationVar(&o.Length, "length", 5*time.Second, "how long each measurement takes")
+	flags.IntVar(&o.Satellites, "satellites", 10_000, "how many satellites there are in detect and satellites")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
+}
+
+// crowdCommand is the satellites of a measurement, in a process of their own.
+func crowdCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: bench.CrowdCommand, Hidden: true, Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return bench.RunCrowd(cmd.Context(), os.Stdin, os.Stdout) },
+	}
 }
 
 func benchJSON(w io.Writer, results []bench.Result) error {

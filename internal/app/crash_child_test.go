@@ -44,6 +44,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if text, ok := os.LookupEnv(envCore); ok {
+		if err := coreOf(text); err != nil {
+			fmt.Fprintln(os.Stderr, "core:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -36,9 +37,15 @@ type Options struct {
 	Rules int
 	// Waits are how many runs of wake wait for the same instant; zero: 10,000.
 	Waits int
-	// Satellites are how many there are in detect, of which every tenth goes
-	// silent; zero: 10,000.
+	// Satellites are how many there are in detect and satellites, of which every
+	// tenth goes silent; zero: 10,000.
 	Satellites int
+	// Heartbeat is how far apart their heartbeats are in satellites, and a third
+	// of its threshold; zero: 15 s. The measurement takes seven times that.
+	Heartbeat time.Duration
+	// Crowd makes the command of a process that calls RunCrowd; nil: the hidden
+	// command of this program.
+	Crowd func() (*exec.Cmd, error)
 	// Log is how many recorded transitions replay goes through; zero: a million.
 	Log int
 	// Threshold is after how much silence a satellite in detect is lost; zero:
@@ -85,7 +92,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"replay", replayed}, {"test", tested}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"satellites", crowds}, {"replay", replayed}, {"test", tested}}
 
 // Works are the names of what can be measured.
 func Works() []string {
@@ -140,6 +147,9 @@ func (o Options) filled() (Options, error) {
 	}
 	if o.Satellites == 0 {
 		o.Satellites = 10_000
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 15 * time.Second
 	}
 	if o.Log == 0 {
 		o.Log = 1_000_000

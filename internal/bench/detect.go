@@ -103,13 +103,13 @@ func (d *detection) measure(ctx context.Context) (Result, error) {
 	}
 	// The first looks at all satellites come together; after a threshold they
 	// have spread out, as they are in an engine that has been up for a while.
-	if err := d.pause(ctx, d.Threshold, 0); err != nil {
+	if err := d.wait(ctx, "detect", d.Threshold, 0, 0.5); err != nil {
 		return Result{}, err
 	}
 	resetPeak()
 	cut := d.core.Now()
 	d.cut <- cut
-	if err := d.pause(ctx, d.Threshold, 0.5); err != nil {
+	if err := d.wait(ctx, "detect", d.Threshold, 0.5, 1); err != nil {
 		return Result{}, err
 	}
 	var took []time.Duration
@@ -253,17 +253,16 @@ func (d *detection) await(ctx context.Context, what string, want int, after int6
 	return after, nil
 }
 
-// pause waits, and tells the progress from a part on; the two pauses there are
-// make one half each.
-func (d *detection) pause(ctx context.Context, length time.Duration, part float64) error {
+// wait waits, and tells the progress from one part to another.
+func (d *detection) wait(ctx context.Context, name string, length time.Duration, from, to float64) error {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
-	for begin := time.Now(); time.Since(begin) < length-lookEvery; {
+	for begin := time.Now(); time.Since(begin) < length; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case now := <-tick.C:
-			d.tell("detect", part+now.Sub(begin).Seconds()/length.Seconds()/2)
+		case <-tick.C:
+			d.tell(name, from+(to-from)*min(1, float64(time.Since(begin))/float64(length)))
 		}
 	}
 	return nil
