@@ -121,9 +121,18 @@ type relay struct {
 
 type relayed struct {
 	near, far net.Conn
-	hung      chan struct{} // closed: nothing passes any more, and nobody is told
-	once      sync.Once
+	there     valve // to the core
+	back      valve
 }
+
+// valve is one direction of a connection. Once it is shut, what comes is lost,
+// and nobody is told.
+type valve struct {
+	shut chan struct{}
+	once sync.Once
+}
+
+func (v *valve) close() { v.once.Do(func() { close(v.shut) }) }
 
 func newRelay(t *testing.T, target string) *relay {
 	t.Helper()
@@ -151,7 +160,8 @@ func newRelay(t *testing.T, target string) *relay {
 func (r *relay) accept(near net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := &relayed{near: near, hung: make(chan struct{})}
+	c := &relayed{near: near}
+	c.there.shut, c.back.shut = make(chan struct{}), make(chan struct{})
 	r.conns = append(r.conns, c)
 	if r.blocked {
 		return // it is never answered
@@ -162,19 +172,21 @@ func (r *relay) accept(near net.Conn) {
 		return
 	}
 	c.far = far
-	go c.pass(far, near)
-	go c.pass(near, far)
+	go c.there.pass(far, near)
+	go c.back.pass(near, far)
 }
 
-// pass copies until one side ends, and ends the other, unless the connection
-// hangs.
-func (c *relayed) pass(to, from net.Conn) {
+// pass copies until one side ends, and ends the other, unless it is shut.
+func (v *valve) pass(to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
 		select {
-		case <-c.hung:
-			return
+		case <-v.shut:
+			if err != nil {
+				return
+			}
+			continue
 		default:
 		}
 		if err == nil {
@@ -188,8 +200,6 @@ func (c *relayed) pass(to, from net.Conn) {
 	}
 }
 
-func (c *relayed) hang() { c.once.Do(func() { close(c.hung) }) }
-
 // route has new connections go to another core.
 func (r *relay) route(c *clusterCore) {
 	r.mu.Lock()
@@ -197,12 +207,12 @@ func (r *relay) route(c *clusterCore) {
 	r.target = c.url
 }
 
-// hang has the connections that there are pass nothing any more.
-func (r *relay) hang() {
+// deafen has a satellite hear nothing any more, while it is heard.
+func (r *relay) deafen() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
-		c.hang()
+		c.back.close()
 	}
 }
 
@@ -210,10 +220,12 @@ func (r *relay) hang() {
 func (r *relay) block(blocked bool) {
 	r.mu.Lock()
 	r.blocked = blocked
+	for _, c := range r.conns {
+		c.there.close()
+		c.back.close()
+	}
 	r.mu.Unlock()
-	if blocked {
-		r.hang()
-	} else {
+	if !blocked {
 		r.reset()
 	}
 }
@@ -282,7 +294,7 @@ func TestTwoCores(t *testing.T) {
 	c.relays[0].route(b)
 	c.relays[0].reset()
 	c.relays[1].route(b)
-	c.relays[1].hang()
+	c.relays[1].deafen() // and hears no acknowledgement of what is taken
 	c.until("two have moved", func() bool { return c.sessions("s0") >= 2 && c.sessions("s1") >= 2 })
 
 	// One core is frozen for longer than the threshold. Those that it has go to

@@ -267,13 +267,13 @@ func (m *crowding) back(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	all := time.Since(up)
-	var at []db.Time
-	if err := m.core.DB.Read().NewSelect().Table("satellites").Column("connected_at").Scan(ctx, &at); err != nil {
+	var rows []struct{ ConnectedAt db.Time }
+	if err := m.core.DB.Read().NewSelect().Table("satellites").Column("connected_at").Scan(ctx, &rows); err != nil {
 		return Result{}, err
 	}
 	var took []time.Duration
-	for _, t := range at {
-		took = append(took, t.Sub(up))
+	for _, r := range rows {
+		took = append(took, r.ConnectedAt.Sub(up))
 	}
 	m.tell(name, 1)
 	r := result(name, took, all)
