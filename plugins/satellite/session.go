@@ -141,7 +141,7 @@ func (s *session) run(ctx context.Context, conn *websocket.Conn, ping time.Durat
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.write(ctx, conn) })
-	wg.Go(func() { s.ping(ctx, conn, ping) })
+	pings := s.ping(ctx, conn, ping)
 	for {
 		_, frame, err := conn.Read(ctx)
 		if err != nil {
@@ -153,6 +153,7 @@ func (s *session) run(ctx context.Context, conn *websocket.Conn, ping time.Durat
 	}
 	s.end(ending{})
 	cancel()
+	pings.stop()
 	wg.Wait()
 	return goodbye
 }
@@ -172,25 +173,50 @@ func (s *session) write(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-// ping finds out whether the other side is still there: TCP alone would take
-// minutes.
-func (s *session) ping(ctx context.Context, conn *websocket.Conn, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.ended:
+// pings finds out, again and again, whether the other side is still there: TCP
+// alone would take minutes. Between two pings it is a timer and no goroutine.
+type pings struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+	running sync.WaitGroup
+}
+
+func (s *session) ping(ctx context.Context, conn *websocket.Conn, interval time.Duration) *pings {
+	p := &pings{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(interval, func() {
+		p.mu.Lock()
+		if p.stopped {
+			p.mu.Unlock()
 			return
-		case <-tick.C:
 		}
+		p.running.Add(1)
+		p.mu.Unlock()
+		defer p.running.Done()
 		ponged, cancel := context.WithTimeout(ctx, interval)
-		err := conn.Ping(ponged)
-		cancel()
-		if err != nil {
+		defer cancel()
+		if err := conn.Ping(ponged); err != nil {
 			s.end(ending{})
 			return
 		}
-	}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.stopped {
+			p.timer.Reset(interval)
+		}
+	})
+	return p
+}
+
+// stop returns when there is no ping under way any more.
+func (p *pings) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	p.timer.Stop()
+	p.mu.Unlock()
+	p.running.Wait()
 }
 
 func send(ctx context.Context, conn *websocket.Conn, m protocol.Message) error {

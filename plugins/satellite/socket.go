@@ -1,8 +1,12 @@
 package satellite
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,7 +23,9 @@ const goodbyePatience = 30 * time.Second
 
 func (p *Plugin) socketHandler() http.Handler { return http.HandlerFunc(p.serveSocket) }
 
-// serveSocket is one socket from its beginning to its end.
+// serveSocket lets a satellite in. What follows has a goroutine of its own, so
+// that nothing of the request, and of the stack that it took, is kept for as long
+// as the socket lasts.
 func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 	ctx, authenticated, left, ok := p.sessions.enter(r.Context())
 	if !ok {
@@ -27,28 +33,61 @@ func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no more satellites are taken for now", http.StatusServiceUnavailable)
 		return
 	}
-	defer left()
 	defer authenticated()
-	conn, err := websocket.Accept(w, r, nil)
+	conn, err := websocket.Accept(slim{w}, r, nil)
 	if err != nil {
+		left()
 		return // it has been answered
 	}
-	defer func() { _ = conn.CloseNow() }() // gone either way
 	conn.SetReadLimit(protocol.MaxFrame)
 	s, refused := p.admit(ctx, conn, r.RemoteAddr)
 	if s == nil {
 		finish(conn, refused)
+		left()
 		return
 	}
-	authenticated()
-	defer p.sessions.remove(s)
 	p.host.Log().Info("a satellite connected", "satellite", s.name, "id", s.id, "epoch", s.epoch, "remote", r.RemoteAddr)
+	go func() {
+		defer left()
+		p.attend(ctx, s, conn)
+	}()
+}
+
+// attend is a session until its socket ends.
+func (p *Plugin) attend(ctx context.Context, s *session, conn *websocket.Conn) {
+	defer func() { _ = conn.CloseNow() }() // gone either way
+	defer p.sessions.remove(s)
 	goodbye := s.run(ctx, conn, p.config.PingInterval, func(frame []byte) { p.take(ctx, s, frame) })
 	s.inbox.close()
 	p.host.Log().Info("a satellite's socket closed", "satellite", s.name, "id", s.id, "epoch", s.epoch, "goodbye", goodbye)
 	if goodbye {
 		p.goodbye(ctx, s)
 	}
+}
+
+// buffered is how much of what goes through a socket is gathered, in bytes.
+// Heartbeats are shorter; what is longer goes past the buffers.
+const buffered = 512
+
+// slim gives a socket small buffers, in the place of those of 4 KiB that requests
+// have.
+type slim struct{ http.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (w slim) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, err := rw.Reader.Peek(rw.Reader.Buffered())
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	reader := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(buffered, len(early)))
+	if _, err := reader.Peek(len(early)); err != nil { // who takes it looks at what is buffered
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return conn, bufio.NewReadWriter(reader, bufio.NewWriterSize(conn, buffered)), nil
 }
 
 // admit reads the first frame of a socket and begins a session, or says how
