@@ -46,6 +46,7 @@ func newCore(t *testing.T, serve func(s *socket)) *core {
 			t.Error(err)
 			return
 		}
+		conn.SetReadLimit(protocol.MaxFrame)
 		defer func() { _ = conn.CloseNow() }()
 		serve(&socket{t, conn})
 	})}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -36,6 +38,7 @@ type spec struct {
 	Fail   string `json:"fail"`
 	Panic  string `json:"panic"`
 	Secret string `json:"secret"` // the collector
+	Bulk   int    `json:"bulk"`   // bytes to say
 	Files  bool   `json:"files"`  // say what there is, now and after it took a while
 }
 
@@ -98,6 +101,9 @@ func (p *prober) Run(ctx context.Context, job plugins.Job) (payload json.RawMess
 	}
 	if s.Files {
 		return json.Marshal(before)
+	}
+	if s.Bulk > 0 {
+		return json.Marshal(strings.Repeat("x", s.Bulk))
 	}
 	return json.Marshal(n)
 }
@@ -529,4 +535,91 @@ func FuzzFromCore(f *testing.F) {
 			w.wantAll("a")
 		})
 	})
+}
+
+// TestAMonthWithoutTheCore has the core away for longer than the agent keeps
+// results: what it holds on disk stays bounded, the oldest goes first and is
+// counted, and all that was kept arrives once, in order, with its times.
+func TestAMonthWithoutTheCore(t *testing.T) {
+	const month, every = 30 * 24 * time.Hour, 20 * time.Minute
+	var list []protocol.Assignment
+	for _, id := range []string{"a", "b"} {
+		a := everyMinute(id, spec{Bulk: 4000})
+		a.Interval = protocol.Duration(every)
+		list = append(list, a)
+	}
+	atWork(t, list, func(t *testing.T, w *work) {
+		pass(time.Hour)
+		before := len(w.items())
+		w.away(true)
+		began := time.Now()
+		most := int64(0)
+		for time.Since(began) < month {
+			pass(24 * time.Hour)
+			most = max(most, sizeOf(t, w.dir))
+		}
+		week := 2 * int(agent.MaxBufferedFor/every)
+		if limit := int64(2 * week * 4000); most > limit+1<<23 { // and the log of writes
+			t.Errorf("it held %d KiB on disk, more than twice what a week makes", most>>10)
+		}
+		back := time.Now()
+		w.away(false)
+		pass(30 * time.Minute)
+
+		w.mu.Lock()
+		results := w.results
+		w.mu.Unlock()
+		var kept []protocol.Item
+		next, dropped := int64(0), int64(0)
+		for _, r := range results {
+			if r.SentAt.Before(back) {
+				next = r.Seq + int64(len(r.Items))
+				continue
+			}
+			if len(kept) == 0 {
+				dropped = r.Seq - next
+				next = r.Seq
+			}
+			if r.Seq != next || r.Dropped != dropped {
+				t.Fatalf("number %d comes after %d, with %d dropped, want %d", r.Seq, next-1, r.Dropped, dropped)
+			}
+			next += int64(len(r.Items))
+			kept = append(kept, r.Items...)
+		}
+		if made := len(w.prober.runs); before+int(dropped)+len(kept) != made {
+			t.Errorf("%d before, %d dropped and %d kept, of %d", before, dropped, len(kept), made)
+		}
+		if len(kept) < week || len(kept) > week+20 {
+			t.Errorf("it kept %d results, and a week makes %d", len(kept), week)
+		}
+		times := map[string]time.Time{}
+		for i, item := range kept {
+			if i > 0 && item.At.Before(kept[i-1].At) {
+				t.Fatalf("the result of %s comes after that of %s", item.At, kept[i-1].At)
+			}
+			if last, ok := times[item.Assignment]; ok && item.At.Sub(last) != every {
+				t.Fatalf("%s: the result of %s comes after that of %s", item.Assignment, item.At, last)
+			}
+			times[item.Assignment] = item.At
+		}
+	})
+}
+
+// sizeOf is what the files of a folder have, in bytes.
+func sizeOf(t *testing.T, dir string) (size int64) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a file that SQLite has just removed
+		}
+		size += info.Size()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return size
 }
