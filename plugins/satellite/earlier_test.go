@@ -16,14 +16,17 @@ import (
 	"github.com/flightrules/flightrules/plugins/satellite/protocol"
 )
 
-// TestEarlierAgents sends frames in the form of agents of earlier versions, over
-// a real socket: the core understands them. They were written by hand after what
-// those agents encode, and not captured. Files are added, and never changed.
+// TestEarlierAgents sends the frames of agents of earlier versions over a real
+// socket: the core understands them. Files are added, and never changed. Those of
+// the first two versions were written by hand after what these agents encode; the
+// others are recorded, by a test of the agent.
 func TestEarlierAgents(t *testing.T) {
 	for file, answers := range map[string][]string{
 		// Before there were assignments.
 		"agent-heartbeats.jsonl": {"authenticated"},
 		"agent-work.jsonl":       {"authenticated", "results_ack", "secrets", "bundle_manifest", "blob"},
+		// Recorded since there were files.
+		"agent-files.jsonl": {"authenticated", "secrets", "results_ack", "results_ack", "bundle_manifest", "blob"},
 	} {
 		t.Run(file, func(t *testing.T) {
 			w := working(t, dbtest.SQLite(t))

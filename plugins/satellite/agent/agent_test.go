@@ -48,7 +48,7 @@ func newCore(t *testing.T, serve func(s *socket)) *core {
 		}
 		conn.SetReadLimit(protocol.MaxFrame)
 		defer func() { _ = conn.CloseNow() }()
-		serve(&socket{t, conn})
+		serve(&socket{t: t, conn: conn})
 	})}
 	c.done.Go(func() { _ = c.server.Serve(listener{c}) })
 	return c
@@ -107,8 +107,9 @@ func (c *core) close() {
 
 // socket is the core's end of a connection.
 type socket struct {
-	t    *testing.T
-	conn *websocket.Conn
+	t      *testing.T
+	conn   *websocket.Conn
+	frames []string // as they came
 }
 
 func (s *socket) send(m protocol.Message) {
@@ -128,6 +129,7 @@ func (s *socket) read() (protocol.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.frames = append(s.frames, string(frame))
 	return protocol.Decode(frame)
 }
 
