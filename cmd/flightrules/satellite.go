@@ -27,6 +27,7 @@ func satelliteCommand() *cobra.Command {
 func satelliteRunCommand() *cobra.Command {
 	var c agent.Config
 	var scripts scriptrun.Config
+	var noScripts bool
 	var tokenFile, level string
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -52,7 +53,11 @@ func satelliteRunCommand() *cobra.Command {
 					return misused(cmd, err)
 				}
 			}
-			c.Version, c.Runners = version(), map[string]plugins.Runner{"check": probe.Runner{Scripts: &scripts}}
+			looks := probe.Runner{Scripts: &scripts}
+			if noScripts {
+				looks.Scripts = nil
+			}
+			c.Version, c.Runners = version(), map[string]plugins.Runner{"check": looks}
 			err = agent.Run(cmd.Context(), c)
 			if errors.Is(err, agent.ErrAuthFailed) {
 				fmt.Fprintln(os.Stderr, "flightrules:", err)
@@ -67,6 +72,7 @@ func satelliteRunCommand() *cobra.Command {
 	flags.StringVar(&tokenFile, "token-file", "", "file with its token")
 	flags.StringVar(&c.Dir, "data", "", "folder for what must outlast a restart (default: $STATE_DIRECTORY, or flightrules/satellites/ID in $XDG_STATE_HOME or ~/.local/state)")
 	flags.BoolVar(&c.AllowInsecure, "insecure", false, "allow an address without TLS that is not on this machine")
+	flags.BoolVar(&noScripts, "no-scripts", false, "run no scripts here, whatever the core says")
 	flags.StringVar(&scripts.User, "script-user", "", "user whose rights scripts have, a name or a number (default: the agent's own, unless that is root)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd

@@ -61,8 +61,9 @@ const (
 	// dialsAtOnce is how many of a crowd connect at the same time.
 	dialsAtOnce = 200
 	// perAddress is how many connect from one address of the loopback network: a
-	// pair of addresses has no more ports than that.
-	perAddress = 20_000
+	// pair of addresses has some 28,000 ports, and that of a connection that has
+	// ended is not free for a minute.
+	perAddress = 10_000
 )
 
 // crowd is the satellites of a process.

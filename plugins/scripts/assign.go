@@ -62,6 +62,11 @@ func (p *Plugin) Changed(ctx context.Context, tx bun.Tx, list []plugins.RemoteSa
 			return err
 		}
 	}
+	// Where the files give nothing to anybody, there is nothing to work out.
+	targeted, err := tx.NewSelect().Model((*target)(nil)).Exists(ctx)
+	if err != nil || !targeted {
+		return err
+	}
 	return p.assignLater(ctx, tx, keys...)
 }
 
