@@ -3,6 +3,8 @@ package satellite
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -75,7 +77,12 @@ func (p *Plugin) handle(ctx context.Context, s *session, r received) {
 		return
 	}
 	var err error
-	var doing string
+	doing := r.message.Type()
+	defer func() {
+		if v := recover(); v != nil {
+			p.failed(doing, s.id, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+		}
+	}()
 	switch m := r.message.(type) {
 	case protocol.Results:
 		doing, err = "results", p.takeResults(s.cause(ctx), s, m, r.at)

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -33,19 +35,24 @@ func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no more satellites are taken for now", http.StatusServiceUnavailable)
 		return
 	}
+	attended := false
+	defer func() {
+		if !attended {
+			left()
+		}
+	}()
 	defer authenticated()
 	conn, err := websocket.Accept(slim{w}, r, nil)
 	if err != nil {
-		left()
 		return // it has been answered
 	}
 	conn.SetReadLimit(protocol.MaxFrame)
 	s, refused := p.admit(ctx, conn, r.RemoteAddr)
 	if s == nil {
 		finish(conn, refused)
-		left()
 		return
 	}
+	attended = true
 	p.host.Log().Info("a satellite connected", "satellite", s.name, "id", s.id, "epoch", s.epoch, "remote", r.RemoteAddr)
 	go func() {
 		defer left()
@@ -53,10 +60,16 @@ func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// attend is a session until its socket ends.
+// attend is a session until its socket ends. A panic ends this one alone.
 func (p *Plugin) attend(ctx context.Context, s *session, conn *websocket.Conn) {
-	defer func() { _ = conn.CloseNow() }() // gone either way
-	defer p.sessions.remove(s)
+	defer func() {
+		if v := recover(); v != nil {
+			p.failed("socket", s.id, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+			s.end(ending{})
+		}
+		p.sessions.remove(s)
+		_ = conn.CloseNow() // gone either way
+	}()
 	goodbye := s.run(ctx, conn, p.config.PingInterval, func(frame []byte) { p.take(ctx, s, frame) })
 	s.inbox.close()
 	p.host.Log().Info("a satellite's socket closed", "satellite", s.name, "id", s.id, "epoch", s.epoch, "goodbye", goodbye)

@@ -37,11 +37,15 @@ type manifest struct{}
 
 const (
 	bundleHash = "the-bundle"
+	brokenHash = "the-broken-bundle"
 	blobDigest = "the-blob"
 	blobText   = "#!/bin/sh\nexit 0\n"
 )
 
-func (manifest) Manifest(context.Context, string) (json.RawMessage, []string, error) {
+func (manifest) Manifest(_ context.Context, hash string) (json.RawMessage, []string, error) {
+	if hash == brokenHash {
+		panic("it is broken")
+	}
 	return json.RawMessage(`{"files": ["run.sh"]}`), []string{blobDigest}, nil
 }
 
@@ -592,4 +596,20 @@ func (w *worker) dialled() *websocket.Conn {
 	must(w.t, err)
 
 	return conn
+}
+
+// A plugin that panics over what an agent asks for ends neither the core nor the
+// session.
+func TestAPanicEndsNothing(t *testing.T) {
+	w := working(t, dbtest.SQLite(t))
+	k, s := w.online("edge-1")
+	must(t, w.db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		return w.prober.remote.SetBundle(ctx, tx, k.id, brokenHash)
+	}))
+	w.send(s, protocol.BundleRequest{Hash: brokenHash})
+	if got := w.counted("flightrules_satellite_edge_failures_total"); got != 1 {
+		t.Errorf("%v failures counted, want 1", got)
+	}
+	wantTold(t, w.send(s, protocol.BundleRequest{Hash: bundleHash}),
+		protocol.BundleManifest{Hash: bundleHash, Error: &protocol.Error{Code: protocol.CodeNotThisBundle, Message: "this satellite is to have another bundle"}})
 }
