@@ -43,7 +43,12 @@ type shownSatellite struct {
 	} `json:"session"`
 	Capabilities []string `json:"capabilities"`
 	Files        *struct{ Bundle, Status, Error string }
-	Results      struct {
+	Work         []struct {
+		Capability string
+		Assigned   int
+		Unfit      []string
+	}
+	Results struct {
 		Buffered int64 `json:"buffered"`
 		Refused  int64 `json:"refused"`
 	} `json:"results"`
@@ -112,6 +117,9 @@ func writeSatellite(w io.Writer, s shownSatellite) error {
 	line("agent", cmp.Or(s.Version, "-"))
 	line("can do", cmp.Or(strings.Join(s.Capabilities, ", "), "-"))
 	line("results", fmt.Sprintf("%d not delivered yet, %d refused", s.Results.Buffered, s.Results.Refused))
+	for _, does := range s.Work {
+		line("does", strings.TrimSuffix(fmt.Sprintf("%s: %d assigned; cannot do %s", does.Capability, does.Assigned, strings.Join(does.Unfit, ", ")), "; cannot do "))
+	}
 	if s.Files != nil {
 		line("files", strings.TrimSpace(fmt.Sprintf("%.12s %s %s", s.Files.Bundle, s.Files.Status, s.Files.Error)))
 	}

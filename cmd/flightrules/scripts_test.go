@@ -87,6 +87,9 @@ checks:
 	if err := json.Unmarshal([]byte(ask("satellites", "show", "edge", "-o", "json")), &shown); err != nil || shown.Files.Status != "ready" {
 		t.Errorf("%+v, %v", shown, err)
 	}
+	if out := ask("satellites", "show", "edge"); !strings.Contains(out, "check: 1 assigned\n") {
+		t.Errorf("shown: %s", out)
+	}
 	if out := ask("scripts", "list"); strings.Count(out, "disk ") != 2 || !strings.Contains(out, "to satellites, as the newest") {
 		t.Errorf("listed: %s", out)
 	}

@@ -25,7 +25,7 @@ func TestAPI(t *testing.T) {
 			want := map[string]any{
 				"id": k.id, "name": "edge-1", "region": "eu", "tags": map[string]any{"tier": "1"}, "status": "never_connected", "last_event": nil,
 				"last_seen_at": nil, "offline_threshold": "1m30s", "version": "", "created_at": start.Format(time.RFC3339), "session": nil,
-				"capabilities": []any{}, "results": map[string]any{"buffered": 0.0, "refused": 0.0}, "source": "api", "token_issued": true, "files": nil,
+				"capabilities": []any{}, "results": map[string]any{"buffered": 0.0, "refused": 0.0}, "source": "api", "token_issued": true, "files": nil, "work": []any{},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)

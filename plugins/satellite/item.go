@@ -57,6 +57,15 @@ type Item struct {
 	Capabilities     []string          `json:"capabilities" doc:"What its agent can be told to do."`
 	Results          ResultsItem       `json:"results" doc:"What came of what it is to do."`
 	Files            *FilesItem        `json:"files" doc:"The files that it is to have; null: none."`
+	Work             []WorkItem        `json:"work" nullable:"false" doc:"What it said last that it does, by capability."`
+}
+
+// WorkItem is what a satellite does of a capability.
+type WorkItem struct {
+	Capability string    `json:"capability"`
+	Assigned   int       `json:"assigned" doc:"How many assignments it does."`
+	Unfit      []string  `json:"unfit" nullable:"false" doc:"Those that it cannot do."`
+	At         time.Time `json:"at" doc:"When it said so."`
 }
 
 // FilesItem is how far a satellite is with the files that it is to have.
@@ -93,7 +102,7 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 	}
 	now := p.host.Now()
 	since := listened.since(now, p.config.gap())
-	states, err := p.syncStates(ctx, rows)
+	states, work, err := p.told(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +128,7 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 		if r.SessionID != "" {
 			item.Session = &SessionItem{Node: r.NodeID, ConnectedAt: r.ConnectedAt.Time}
 		}
+		item.Work = append([]WorkItem{}, work[r.ID]...)
 		if r.Bundle != "" {
 			item.Files = &FilesItem{Bundle: r.Bundle, Status: "unknown"}
 			if state := states[r.ID]; state.Bundle == r.Bundle {
@@ -130,31 +140,36 @@ func (p *Plugin) items(ctx context.Context, rows ...row) ([]Item, error) {
 	return items, nil
 }
 
-// syncStates are what satellites said of their files, by their ids.
-func (p *Plugin) syncStates(ctx context.Context, rows []row) (map[string]FilesItem, error) {
-	var ids []string
-	for _, r := range rows {
-		if r.Bundle != "" {
-			ids = append(ids, r.ID)
-		}
+// told is what satellites said of their files and of their work, by their ids.
+func (p *Plugin) told(ctx context.Context, rows []row) (files map[string]FilesItem, work map[string][]WorkItem, err error) {
+	if len(rows) == 0 {
+		return nil, nil, nil
 	}
-	if len(ids) == 0 {
-		return nil, nil
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
 	}
 	var reports []report
-	if err := p.host.Read().NewSelect().Model(&reports).Where("satellite_id IN (?) AND capability = ?", bun.List(ids), bundleStatus).Scan(ctx); err != nil {
-		return nil, err
+	if err := p.host.Read().NewSelect().Model(&reports).Where("satellite_id IN (?)", bun.List(ids)).Order("satellite_id", "capability").Scan(ctx); err != nil {
+		return nil, nil, err
 	}
-	states := map[string]FilesItem{}
+	files, work = map[string]FilesItem{}, map[string][]WorkItem{}
 	for _, r := range reports {
-		var m protocol.SyncState
-		if err := json.Unmarshal(r.Payload, &m); err != nil {
-			return nil, fmt.Errorf("what satellite %s said of its files: %w", r.SatelliteID, err)
-		}
 		at := r.At.Time
-		states[r.SatelliteID] = FilesItem{Bundle: m.Bundle, Status: m.Status, Error: m.Error, At: &at}
+		if r.Capability == bundleStatus {
+			var m protocol.SyncState
+			if err := json.Unmarshal(r.Payload, &m); err != nil {
+				return nil, nil, fmt.Errorf("what satellite %s said of its files: %w", r.SatelliteID, err)
+			}
+			files[r.SatelliteID] = FilesItem{Bundle: m.Bundle, Status: m.Status, Error: m.Error, At: &at}
+			continue
+		}
+		var m protocol.Work
+		if json.Unmarshal(r.Payload, &m) == nil { // an agent may say something else of it
+			work[r.SatelliteID] = append(work[r.SatelliteID], WorkItem{Capability: r.Capability, Assigned: m.Assigned, Unfit: append([]string{}, m.Unfit...), At: at})
+		}
 	}
-	return states, nil
+	return files, work, nil
 }
 
 // maxTags is how many tags a satellite may have, and oneLine what its region is.

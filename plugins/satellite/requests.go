@@ -154,11 +154,16 @@ func (p *Plugin) keepStatus(ctx context.Context, s *session, capability string, 
 		s.tell(protocol.Error{Code: protocol.CodeUnexpected, Message: "this is no status of a capability of the core"})
 		return nil
 	}
+	// Most agents say again what they have said, whenever they connect.
+	one := report{SatelliteID: s.id, Capability: capability, Payload: db.JSON(payload), At: db.At(at)}
+	said, err := p.host.Read().NewSelect().Model(&one).WherePK().Where("payload = ?", one.Payload).Exists(ctx)
+	if err != nil || said {
+		return err
+	}
 	return p.host.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if _, err := p.current(ctx, tx, s); err != nil {
 			return err
 		}
-		one := report{SatelliteID: s.id, Capability: capability, Payload: db.JSON(payload), At: db.At(at)}
 		_, err := tx.NewInsert().Model(&one).On("CONFLICT (satellite_id, capability) DO UPDATE").
 			Set("payload = EXCLUDED.payload, at = EXCLUDED.at").Returning("NULL").Exec(ctx)
 		return err

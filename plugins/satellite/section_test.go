@@ -51,7 +51,7 @@ func TestDeclaredSatellites(t *testing.T) {
 		got := n.shown("berlin")
 		want := satellite.Item{
 			ID: got.ID, Name: "berlin", Region: "eu", Tags: map[string]string{"tier": "1"}, Status: "never_connected", OfflineThreshold: "1m30s",
-			CreatedAt: start, Source: "file", Capabilities: []string{},
+			CreatedAt: start, Source: "file", Capabilities: []string{}, Work: []satellite.WorkItem{},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

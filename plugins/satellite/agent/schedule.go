@@ -48,17 +48,23 @@ type running struct {
 }
 
 // set makes these all that is to be done. Those that are as before go on, with
-// their phase; one that has changed begins anew.
-func (s *schedule) set(list []protocol.Assignment) {
+// their phase; one that has changed begins anew. What each capability does then is
+// told.
+func (s *schedule) set(list []protocol.Assignment) map[string]protocol.Work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return
+		return nil
+	}
+	does := map[string]protocol.Work{}
+	for name := range s.runners {
+		does[name] = protocol.Work{}
 	}
 	before := s.running
 	s.running = map[ref]*running{}
 	for _, a := range list {
 		key := ref{a.Capability, a.ID}
+		work := does[a.Capability]
 		text, err := json.Marshal(a)
 		if err != nil {
 			s.log.Error("an assignment cannot be read", "capability", a.Capability, "assignment", a.ID, "error", err)
@@ -67,12 +73,18 @@ func (s *schedule) set(list []protocol.Assignment) {
 		if was, ok := before[key]; ok && bytes.Equal(was.text, text) {
 			s.running[key] = was
 			delete(before, key)
+			work.Assigned++
+			does[a.Capability] = work
 			continue
 		}
 		if s.runners[a.Capability] == nil || a.Interval <= 0 || a.Timeout <= 0 {
 			s.log.Warn("an assignment is not for this agent", "capability", a.Capability, "assignment", a.ID)
+			work.Unfit = append(work.Unfit, a.ID)
+			does[a.Capability] = work
 			continue
 		}
+		work.Assigned++
+		does[a.Capability] = work
 		ctx, stop := context.WithCancel(context.Background())
 		s.running[key] = &running{text, stop}
 		s.done.Go(func() { s.repeat(ctx, a) })
@@ -80,6 +92,7 @@ func (s *schedule) set(list []protocol.Assignment) {
 	for _, was := range before {
 		was.stop()
 	}
+	return does
 }
 
 // stop ends all runs; what they would have said is lost.

@@ -112,7 +112,9 @@ func (s *session) authenticate(ctx context.Context) error {
 				return fmt.Errorf("%w: a heartbeat interval of %s", protocol.ErrMalformed, time.Duration(m.HeartbeatInterval))
 			}
 			s.interval.Store(int64(m.HeartbeatInterval))
-			s.instructed(m.Assignments)
+			if err := s.instructed(ctx, m.Assignments); err != nil {
+				return err
+			}
 			s.supplied(m.Bundle)
 			s.Log.Info("connected to the core", "session", m.Session, "heartbeat_interval", time.Duration(m.HeartbeatInterval))
 			return nil
@@ -145,7 +147,9 @@ func (s *session) read(ctx context.Context) error {
 		case protocol.HeartbeatAck:
 			s.acknowledged(m)
 		case protocol.Assignments:
-			s.instructed(&m)
+			if err := s.instructed(ctx, &m); err != nil {
+				return err
+			}
 		case protocol.Bundle:
 			s.supplied(&m)
 		case protocol.BundleManifest:

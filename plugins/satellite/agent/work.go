@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -49,16 +50,30 @@ func (a *agent) buffered() int {
 	return int(a.memory.count.Load())
 }
 
-// instructed puts in force what the core tells the satellite to do.
-func (a *agent) instructed(m *protocol.Assignments) {
+// instructed puts in force what the core tells the satellite to do, and tells what
+// came of it.
+func (s *session) instructed(ctx context.Context, m *protocol.Assignments) error {
+	a := s.agent
 	if m == nil || a.schedule == nil {
-		return
+		return nil
 	}
 	if err := a.memory.assigned(context.Background(), m.Items); err != nil {
 		a.Log.Error("what there is to do could not be written down", "error", err)
 	}
-	a.schedule.set(m.Items)
+	does := a.schedule.set(m.Items)
 	a.Log.Info("told what to do", "revision", m.Revision, "assignments", len(m.Items))
+	for _, name := range slices.Sorted(maps.Keys(does)) {
+		work := does[name]
+		work.Unfit = work.Unfit[:min(len(work.Unfit), protocol.MaxUnfit)]
+		payload, err := json.Marshal(work)
+		if err != nil {
+			return err
+		}
+		if err := s.send(ctx, protocol.Status{Capability: name, Payload: payload}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // supplied is what the core says of the files that the satellite is to have.

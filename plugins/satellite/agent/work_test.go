@@ -623,3 +623,32 @@ func sizeOf(t *testing.T, dir string) (size int64) {
 	}
 	return size
 }
+
+// The core is told what the agent does of what it was told, and what it cannot do.
+func TestWhatIsDoneIsTold(t *testing.T) {
+	other := everyMinute("x", spec{})
+	other.Capability = "later"
+	broken := everyMinute("y", spec{})
+	broken.Interval = 0
+	atWork(t, []protocol.Assignment{everyMinute("a", spec{}), everyMinute("b", spec{}), other, broken}, func(t *testing.T, w *work) {
+		pass(time.Second)
+		w.tell(everyMinute("a", spec{}))
+		pass(time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var got []string
+		for _, frame := range w.live.frames {
+			if strings.Contains(frame, `"type":"status"`) {
+				got = append(got, frame)
+			}
+		}
+		want := []string{
+			`{"type":"status","capability":"later","payload":{"assigned":0,"unfit":["x"]}}`,
+			`{"type":"status","capability":"probe","payload":{"assigned":2,"unfit":["y"]}}`,
+			`{"type":"status","capability":"probe","payload":{"assigned":1}}`,
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("it told %q", got)
+		}
+	})
+}

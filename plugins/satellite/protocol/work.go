@@ -68,6 +68,16 @@ type Status struct {
 	Payload    json.RawMessage `json:"payload"`
 }
 
+// Work is the payload of the Status that an agent sends for each of its
+// capabilities when it was told what to do.
+type Work struct {
+	Assigned int      `json:"assigned" doc:"How many assignments it does."`
+	Unfit    []string `json:"unfit,omitempty" doc:"Those that it cannot do: it is too old, or they make no sense to it."`
+}
+
+// MaxUnfit bounds Unfit.
+const MaxUnfit = 100
+
 // SecretsRequest asks for the secrets of a collector of an assignment, for one
 // run.
 type SecretsRequest struct {
