@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
 
 	"github.com/flightrules/flightrules/internal/client"
 )
@@ -18,8 +20,8 @@ import (
 const checksPath = "/api/v1/checks"
 
 func checksCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "checks", Short: "List, show and remove checks, and their results"}
-	cmd.AddCommand(checksListCommand(), checksShowCommand(), checksResultsCommand(), checksRemoveCommand())
+	cmd := &cobra.Command{Use: "checks", Short: "List, show, set and remove checks, and their results"}
+	cmd.AddCommand(checksListCommand(), checksShowCommand(), checksResultsCommand(), checksSetCommand(), checksRemoveCommand())
 	return cmd
 }
 
@@ -148,6 +150,34 @@ func checksResultsCommand() *cobra.Command {
 		})
 	cmd.Flags().IntVar(&limit, "limit", 20, "how many at most")
 	return cmd
+}
+
+func checksSetCommand() *cobra.Command {
+	var r remote
+	return r.command(&cobra.Command{
+		Use: "set CHECK FILE", Short: "Make a check, or change one that no file of the rules has", Args: args(cobra.ExactArgs(2)),
+		Long: "Makes the check CHECK what FILE says, in the form of an item of checks: without its id; - is the standard\n" +
+			"input. One that a file of the rules has is changed there.",
+	}, func(cmd *cobra.Command, c *client.Client, given []string) error {
+		in := cmd.InOrStdin()
+		if given[1] != "-" {
+			file, err := os.Open(given[1])
+			if err != nil {
+				return err
+			}
+			defer func() { _ = file.Close() }() // it was only read
+			in = file
+		}
+		var settings map[string]any
+		if err := yaml.NewDecoder(in).Decode(&settings); err != nil {
+			return fmt.Errorf("%s: %w", given[1], err)
+		}
+		delete(settings, "id") // it is in the address
+		if err := c.Put(cmd.Context(), checksPath+"/"+url.PathEscape(given[0]), settings); err != nil {
+			return err
+		}
+		return r.did(cmd, "set", "check", given[0])
+	})
 }
 
 func checksRemoveCommand() *cobra.Command {

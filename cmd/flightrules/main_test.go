@@ -362,6 +362,16 @@ func TestSatellite(t *testing.T) {
 			t.Errorf("satellites %v: exit %d: %s%s", command, code, out, errs)
 		}
 	}
+	out, errs, code = run(t, "satellites", "set", "edge", "--region", "us", "--tags", "a=b,c=d", "--threshold", "90s", "--server", s.url, "--data", s.data)
+	if code != 0 || out != "satellite edge is changed\n" {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+	if got := s.call(t, "GET", "/api/v1/satellites/edge", ""); got["region"] != "us" || got["offline_threshold"] != "1m30s" || len(got["tags"].(map[string]any)) != 2 {
+		t.Errorf("got %v", got)
+	}
+	if _, errs, code := run(t, "satellites", "set", "edge", "--server", s.url, "--data", s.data); code != 2 || !strings.Contains(errs, "is wanted") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
 	if out, errs, code := run(t, "satellites", "remove", "edge", "--server", s.url, "--data", s.data); code != 0 || out != "satellite edge is removed\n" {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,8 +19,8 @@ import (
 )
 
 func satellitesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "satellites", Short: "List, show and remove the satellites of a running engine"}
-	cmd.AddCommand(satellitesListCommand(), satellitesShowCommand(), satellitesRemoveCommand())
+	cmd := &cobra.Command{Use: "satellites", Short: "List, show, change and remove the satellites of a running engine"}
+	cmd.AddCommand(satellitesListCommand(), satellitesShowCommand(), satellitesSetCommand(), satellitesRemoveCommand())
 	return cmd
 }
 
@@ -129,6 +130,35 @@ func writeSatellite(w io.Writer, s shownSatellite) error {
 	line("written", map[string]string{"file": "in a file", "api": "over the API"}[s.Source])
 	line("created", s.CreatedAt.UTC().Format(time.RFC3339))
 	return table.Flush()
+}
+
+func satellitesSetCommand() *cobra.Command {
+	var r remote
+	var name, region, threshold string
+	var tags map[string]string
+	cmd := r.command(&cobra.Command{
+		Use: "set SATELLITE", Short: "Change a satellite that no file has, by its name or its id; what is not given stays", Args: args(cobra.ExactArgs(1)),
+	}, func(cmd *cobra.Command, c *client.Client, refs []string) error {
+		changes := map[string]any{}
+		for flag, value := range map[string]any{"name": name, "region": region, "offline_threshold": threshold, "tags": tags} {
+			if cmd.Flags().Changed(strings.TrimPrefix(flag, "offline_")) {
+				changes[flag] = value
+			}
+		}
+		if len(changes) == 0 {
+			return misused(cmd, errors.New("one of --name, --region, --tags and --threshold is wanted"))
+		}
+		if err := c.Patch(cmd.Context(), "/api/v1/satellites/"+url.PathEscape(refs[0]), changes); err != nil {
+			return err
+		}
+		return r.did(cmd, "changed", "satellite", refs[0])
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "another name")
+	flags.StringVar(&region, "region", "", "its region")
+	flags.StringToStringVar(&tags, "tags", nil, "its tags, as KEY=VALUE,..., in the place of all that it has")
+	flags.StringVar(&threshold, "threshold", "", `silence after which it is lost, such as 90s; "default": the engine's`)
+	return cmd
 }
 
 func satellitesRemoveCommand() *cobra.Command {

@@ -82,6 +82,11 @@ func (c *Client) Put(ctx context.Context, path string, body any) error {
 	return c.do(ctx, http.MethodPut, path, body, nil)
 }
 
+// Patch changes what is there by a body.
+func (c *Client) Patch(ctx context.Context, path string, body any) error {
+	return c.do(ctx, http.MethodPatch, path, body, nil)
+}
+
 // Upload puts a body that is no JSON in the place of what is there, and reads the
 // answer into out.
 func (c *Client) Upload(ctx context.Context, path, contentType string, body []byte, out any) error {
