@@ -51,9 +51,62 @@ func (r *Registry) Get(ctx context.Context, idb bun.IDB, kindName, id string) (E
 
 // List is up to limit entities of a kind with ids after the given one, by id.
 func (r *Registry) List(ctx context.Context, idb bun.IDB, kindName, after string, limit int) ([]Entity, error) {
-	return r.entities(ctx, idb, kindName, func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("id > ?", after).Order("id").Limit(int64(limit))
+	return r.Find(ctx, idb, Search{Kind: kindName, After: after, Limit: limit})
+}
+
+// Search narrows a list of the entities of a kind.
+type Search struct {
+	Kind   string
+	Text   string // in the id or the name, whatever the case; "": any
+	Status string // the field status has had that recorded value; "": any
+	After  string // the cursor of the entity after which the list begins; "": at the beginning
+	Limit  int
+}
+
+// Cursor is After for what comes after an entity.
+func (s Search) Cursor(e Entity) string {
+	if s.Text == "" {
+		return e.ID
+	}
+	search, _ := entityRow{ID: e.ID}.facets(e.State)
+	return search
+}
+
+// Find is what a search leaves, by id.
+func (r *Registry) Find(ctx context.Context, idb bun.IDB, s Search) ([]Entity, error) {
+	return r.entities(ctx, idb, s.Kind, func(q *bun.SelectQuery) *bun.SelectQuery {
+		order := "id"
+		if s.Text != "" {
+			order = "search" // begins with the id, and has an index in which the text is looked for
+			q = q.Where(`search LIKE ? ESCAPE '!'`, "%"+likeLiteral.Replace(strings.ToLower(s.Text))+"%")
+		}
+		if s.Status != "" {
+			q = q.Where("status = ?", s.Status)
+		}
+		if s.After != "" {
+			q = q.Where(order+" > ?", s.After)
+		}
+		return q.Order(order).Limit(int64(s.Limit))
 	})
+}
+
+// Statuses counts the entities of each kind by the recorded value of the field
+// status; "" are those that have none.
+func (r *Registry) Statuses(ctx context.Context, idb bun.IDB) (map[string]map[string]int64, error) {
+	var rows []struct {
+		Kind, Status string
+		Count        int64
+	}
+	err := idb.NewSelect().Model((*entityRow)(nil)).Column("kind").ColumnExpr("COALESCE(status, '') AS status").ColumnExpr("COUNT(*) AS count").
+		Where("state IS NOT NULL").GroupExpr("kind, status").Scan(ctx, &rows)
+	counts := map[string]map[string]int64{}
+	for _, row := range rows {
+		if counts[row.Kind] == nil {
+			counts[row.Kind] = map[string]int64{}
+		}
+		counts[row.Kind][row.Status] += row.Count
+	}
+	return counts, err
 }
 
 func (r *Registry) entities(ctx context.Context, idb bun.IDB, kindName string, narrow func(*bun.SelectQuery) *bun.SelectQuery) ([]Entity, error) {

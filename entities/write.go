@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -27,6 +28,8 @@ type entityRow struct {
 	State     db.JSON `bun:"state"` // null: does not exist
 	Since     db.JSON `bun:"since"` // field -> microseconds
 	UpdatedAt db.Time `bun:"updated_at"`
+	Search    string  `bun:"search,nullzero"` // the id and the name, in lower case
+	Status    string  `bun:"status,nullzero"` // the field of that name, where it is a text
 }
 
 type key struct{ kind, id string }
@@ -305,9 +308,32 @@ func (o *op) difference(at time.Time) (row entityRow, transition *transitionRow,
 	}
 	if next != nil {
 		row.State = textOf(next)
+		row.Search, row.Status = row.facets(next)
 		transition.Next = row.State
 	}
 	return row, transition, nil
+}
+
+// The bounds of what lists are narrowed by, in characters: an index has them.
+const (
+	maxSearch = 300
+	maxStatus = 100
+)
+
+// facets are what lists of entities are narrowed by.
+func (row entityRow) facets(state View) (search, status string) {
+	name, _ := state["name"].(string)
+	status, _ = state["status"].(string)
+	return cut(strings.ToLower(row.ID+" "+name), maxSearch), cut(status, maxStatus)
+}
+
+// cut is the beginning of a text, in characters.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	runes := []rune(text)
+	return string(runes[:min(len(runes), n)])
 }
 
 // since brings the times at which the fields took their values up to date.
@@ -358,7 +384,7 @@ func (o *op) next(at time.Time) (t *timer.Timer, wanted bool) {
 
 func write(ctx context.Context, tx bun.Tx, rows []entityRow, transitions []transitionRow) error {
 	if _, err := tx.NewInsert().Model(&rows).On("CONFLICT (kind, id) DO UPDATE").
-		Set("version = EXCLUDED.version, state = EXCLUDED.state, since = EXCLUDED.since, updated_at = EXCLUDED.updated_at").
+		Set("version = EXCLUDED.version, state = EXCLUDED.state, since = EXCLUDED.since, updated_at = EXCLUDED.updated_at, search = EXCLUDED.search, status = EXCLUDED.status").
 		Returning("NULL").Exec(ctx); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/refusal"
 	"github.com/flightrules/flightrules/plugins"
 )
@@ -38,7 +37,8 @@ func wanted(op *huma.Operation) plugins.Role {
 	return role
 }
 
-type tokenKey struct{}
+// credentials are what a request may show of whose it is.
+type credentials struct{ method, authorization, cookies, remote string }
 
 // identify finds out whose the request is. What it changes bears their name.
 func (s *Server) identify(ctx huma.Context, next func(huma.Context)) {
@@ -46,21 +46,20 @@ func (s *Server) identify(ctx huma.Context, next func(huma.Context)) {
 		next(ctx)
 		return
 	}
-	token, problem := s.admit(ctx.Context(), ctx.Header("Authorization"), ctx.RemoteAddr())
+	caller, problem := s.admit(ctx.Context(), credentials{ctx.Method(), ctx.Header("Authorization"), ctx.Header("Cookie"), ctx.RemoteAddr()})
 	if problem != nil {
 		refuse(ctx, problem)
 		return
 	}
-	inner := context.WithValue(ctx.Context(), tokenKey{}, token)
-	next(huma.WithContext(ctx, entities.WithCause(inner, entities.Cause{Actor: "token:" + token.Name})))
+	next(huma.WithContext(ctx, withActor(context.WithValue(ctx.Context(), callerKey{}, caller), caller)))
 }
 
 // permit turns away who lacks the role.
 func (s *Server) permit(ctx huma.Context, next func(huma.Context)) {
 	want := wanted(ctx.Operation())
-	token, _ := ctx.Context().Value(tokenKey{}).(Token)
-	if want != anyone && !allows(token.Role, want) {
-		refuse(ctx, forbidden(token.Role, want))
+	caller, _ := ctx.Context().Value(callerKey{}).(Caller)
+	if want != anyone && !caller.May(want) {
+		refuse(ctx, forbidden(caller.Role, want))
 		return
 	}
 	next(ctx)
@@ -69,9 +68,9 @@ func (s *Server) permit(ctx huma.Context, next func(huma.Context)) {
 // guard is identify and permit for pages that are no operations.
 func (s *Server) guard(want plugins.Role, h http.HandlerFunc) http.HandlerFunc {
 	return s.contain(func(w http.ResponseWriter, r *http.Request) {
-		token, problem := s.admit(r.Context(), r.Header.Get("Authorization"), r.RemoteAddr)
-		if problem == nil && !allows(token.Role, want) {
-			problem = forbidden(token.Role, want)
+		caller, problem := s.admit(r.Context(), credentials{r.Method, r.Header.Get("Authorization"), r.Header.Get("Cookie"), r.RemoteAddr})
+		if problem == nil && !caller.May(want) {
+			problem = forbidden(caller.Role, want)
 		}
 		if problem != nil {
 			problem.write(w)
@@ -81,30 +80,44 @@ func (s *Server) guard(want plugins.Role, h http.HandlerFunc) http.HandlerFunc {
 	})
 }
 
-// admit finds the token of a request. A good one is always let in, also from
+// admit finds out whose a request is. A good token is always let in, also from
 // an address that has failed often: behind a proxy everybody has one address,
-// and a stranger must not be able to lock them all out.
-func (s *Server) admit(ctx context.Context, header, remote string) (Token, *Problem) {
-	scheme, plain, _ := strings.Cut(header, " ")
-	if strings.EqualFold(scheme, "Bearer") && plain != "" {
-		token, err := s.tokens.Authenticate(ctx, strings.TrimSpace(plain))
-		if err == nil {
-			return token, nil
-		}
-		if !errors.Is(err, ErrUnauthenticated) {
-			return Token{}, unexpected(ctx, http.StatusServiceUnavailable, err)
-		}
+// and a stranger must not be able to lock them all out. A session lets in what
+// only reads: what writes comes from a page, which knows its own forms.
+func (s *Server) admit(ctx context.Context, by credentials) (Caller, *Problem) {
+	if caller, ok := ctx.Value(callerKey{}).(Caller); ok {
+		return caller, nil
 	}
-	if p := s.stranger(remote); p != nil {
-		return Token{}, p
+	caller, err := s.known(ctx, by)
+	if err == nil {
+		return caller, nil
 	}
-	s.Log.Warn("a request without a valid token was refused", "remote", remote, "token", header != "")
-	if header == "" {
-		return Token{}, newProblem(http.StatusUnauthorized, "", "a token is wanted: send Authorization: Bearer TOKEN").
+	if !errors.Is(err, ErrUnauthenticated) {
+		return Caller{}, unexpected(ctx, http.StatusServiceUnavailable, err)
+	}
+	if p := s.stranger(by.remote); p != nil {
+		return Caller{}, p
+	}
+	s.Log.Warn("a request without a valid token was refused", "remote", by.remote, "token", by.authorization != "")
+	if by.authorization == "" {
+		return Caller{}, newProblem(http.StatusUnauthorized, "", "a token is wanted: send Authorization: Bearer TOKEN").
 			with("WWW-Authenticate", `Bearer realm="flightrules"`)
 	}
-	return Token{}, newProblem(http.StatusUnauthorized, "", ErrUnauthenticated.Error()).
+	return Caller{}, newProblem(http.StatusUnauthorized, "", ErrUnauthenticated.Error()).
 		with("WWW-Authenticate", `Bearer realm="flightrules", error="invalid_token"`)
+}
+
+func (s *Server) known(ctx context.Context, by credentials) (Caller, error) {
+	scheme, plain, _ := strings.Cut(by.authorization, " ")
+	if strings.EqualFold(scheme, "Bearer") && plain != "" {
+		token, err := s.tokens.Authenticate(ctx, strings.TrimSpace(plain))
+		return callerOf(token), err
+	}
+	session := cookieIn(by.cookies, SessionCookie)
+	if by.authorization != "" || session == "" || by.method != http.MethodGet && by.method != http.MethodHead {
+		return Caller{}, ErrUnauthenticated
+	}
+	return s.tokens.Session(ctx, session)
 }
 
 // stranger counts a failure to authenticate; the problem is for an address that

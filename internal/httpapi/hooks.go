@@ -41,7 +41,7 @@ type delivery struct {
 	request  *http.Request
 	body     []byte
 	standard bool   // it is signed as Standard Webhooks are
-	token    *Token // nil: it is signed
+	caller   *Caller // nil: it is signed
 }
 
 // hookPayload is the payload of the event of a webhook.
@@ -65,8 +65,8 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	actor := "webhook:" + d.hook.Name
-	if d.token != nil {
-		actor = "token:" + d.token.Name
+	if d.caller != nil {
+		actor = "token:" + d.caller.Name
 	}
 	ctx := entities.WithCause(r.Context(), entities.Cause{Actor: actor})
 	row, err := s.note(ctx, r.Method, r.URL.EscapedPath(), r.RemoteAddr)
@@ -104,17 +104,17 @@ func (s *Server) identified(w http.ResponseWriter, r *http.Request) (delivery, *
 		return d, newProblem(http.StatusNotFound, "", "no rule in force waits for a webhook of that name")
 	}
 	if d.hook.Secret == "" {
-		token, problem := s.admit(r.Context(), r.Header.Get("Authorization"), r.RemoteAddr)
+		caller, problem := s.admit(r.Context(), credentials{method: r.Method, authorization: r.Header.Get("Authorization"), remote: r.RemoteAddr})
 		if problem != nil {
 			return d, problem
 		}
-		d.token = &token
+		d.caller = &caller
 	}
 	var problem *Problem
 	if d.body, problem = bodyOf(w, r); problem != nil {
 		return d, problem
 	}
-	if d.token != nil {
+	if d.caller != nil {
 		return d, nil
 	}
 	secret, err := s.secretOf(r.Context(), name, d.hook)
@@ -186,8 +186,8 @@ func (s *Server) secretOf(ctx context.Context, name string, hook *rules.Webhook)
 
 // deliver turns a delivery into an event, unless it is there already.
 func (s *Server) deliver(ctx context.Context, d delivery) (delivered, *Problem) {
-	if d.token != nil && d.token.Role != Hook && !allows(d.token.Role, plugins.Operator) {
-		return delivered{}, forbidden(d.token.Role, Hook)
+	if d.caller != nil && d.caller.Role != Hook && !allows(d.caller.Role, plugins.Operator) {
+		return delivered{}, forbidden(d.caller.Role, Hook)
 	}
 	event, problem := d.event(s.Now())
 	if problem != nil {

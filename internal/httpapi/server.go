@@ -119,8 +119,9 @@ func New(c Config) *Server {
 		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: refusal.New(refusalBurst, refusalPause), mux: http.NewServeMux(),
 	}
 	for table, note := range map[string]string{
-		"tokens": "Who may use the HTTP API.",
-		"audit":  "Every write that came in by HTTP.",
+		"tokens":   "Who may use the HTTP API.",
+		"audit":    "Every write that came in by HTTP.",
+		"sessions": "Who is signed in with a browser.",
 	} {
 		if err := c.Entities.DeclareNonReactive(table, entities.Bookkeeping, note); err != nil {
 			panic(fmt.Sprintf("httpapi: %v", err))
