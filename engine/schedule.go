@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/flightrules/flightrules/engine/journal"
+	"github.com/flightrules/flightrules/engine/timer"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/rules"
@@ -94,4 +95,27 @@ func (b *batch) skip(r *rules.Rule, t *rules.Trigger, at time.Time, missed int) 
 	b.announce(e)
 	m := match{rule: r, trigger: t, event: e, at: at, note: b.late(at)}
 	b.decision(m, journal.Dropped, fmt.Sprintf("missed, with %d ticks before it; misfire is skip", missed), "")
+}
+
+// NextTick is when a schedule of a rule fires next; zero: none does.
+func (e *Engine) NextTick(ctx context.Context, rule string) (time.Time, error) {
+	r := e.Rules().Rule(rule)
+	if r == nil {
+		return time.Time{}, nil
+	}
+	var next time.Time
+	for i := range r.Triggers {
+		if r.Triggers[i].Schedule == nil {
+			continue
+		}
+		name := scheduleName(rule, r.Triggers[i].ID)
+		t, ok, err := timer.Get(ctx, e.DB.Read(), name.kind, name.key)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if ok && (next.IsZero() || t.DueAt.Before(next)) {
+			next = t.DueAt.Time
+		}
+	}
+	return next, nil
 }

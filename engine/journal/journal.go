@@ -326,3 +326,16 @@ func Runs(ctx context.Context, idb bun.IDB, f Filter) ([]Run, error) {
 	err := q.Order("id DESC").Scan(ctx)
 	return list, err
 }
+
+// CountRuns is how many runs have a status.
+func CountRuns(ctx context.Context, idb bun.IDB, status RunStatus) (int64, error) {
+	return idb.NewSelect().Model((*Run)(nil)).Where("status = ?", status).Count(ctx)
+}
+
+// Outcomes are the newest decisions of a rule, newest first, with nothing but
+// their outcomes and times.
+func Outcomes(ctx context.Context, idb bun.IDB, rule string, limit int) ([]Decision, error) {
+	var list []Decision
+	err := idb.NewSelect().Model(&list).Column("outcome", "at").Where("rule = ?", rule).Order("seq DESC").Limit(int64(limit)).Scan(ctx)
+	return list, err
+}

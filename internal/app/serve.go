@@ -81,7 +81,7 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 		Compiler: core.Compiler, LoadProblems: core.Problems, Emit: core.Engine.Emit,
 		Pause: core.Engine.Pause, Resume: core.Engine.Resume, RunByHand: core.Engine.RunByHand, Explain: core.Engine.Explain, DryRun: dryRun,
 		CancelRun: core.Engine.CancelRun, RetryRun: core.Engine.RetryRun,
-		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, Replay: replay, Secret: core.secret, Ready: core.checks(),
+		Silence: core.Engine.Silence, Unsilence: core.Engine.Unsilence, Prune: core.Engine.Prune, NextTick: core.Engine.NextTick, Replay: replay, Secret: core.secret, Ready: core.checks(),
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
 		Version: c.Version, Now: core.Now, Log: core.Log, Registry: c.Metrics,
 	})

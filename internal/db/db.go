@@ -146,9 +146,9 @@ func openPostgres(ref string, opts Options) (*DB, error) {
 		config.RuntimeParams["application_name"] = "flightrules"
 	}
 	// A node that is frozen inside a transaction must not hold its locks for
-	// as long as it is frozen.
+	// as long as it is frozen, nor for as long as a heartbeat may be late.
 	if config.RuntimeParams["idle_in_transaction_session_timeout"] == "" {
-		config.RuntimeParams["idle_in_transaction_session_timeout"] = "15s"
+		config.RuntimeParams["idle_in_transaction_session_timeout"] = "5s"
 	}
 	conns := opts.MaxConns
 	if conns == 0 {

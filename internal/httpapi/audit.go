@@ -10,6 +10,7 @@ import (
 
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/plugins"
 )
 
 // auditRow is one write that came in by HTTP.
@@ -71,4 +72,42 @@ func (s *Server) outcome(ctx context.Context, row auditRow) {
 	}); err != nil {
 		s.Log.Error("the outcome of a write is missing in the audit", "seq", row.Seq, "method", row.Method, "path", row.Path, "status", row.Status, "error", err)
 	}
+}
+
+// AuditEntry is one write that came in by HTTP.
+type AuditEntry struct {
+	Seq    int64     `json:"seq"`
+	Actor  string    `json:"actor"`
+	Method string    `json:"method"`
+	Path   string    `json:"path"`
+	Remote string    `json:"remote" doc:"The address that it came from."`
+	Status *int      `json:"status" doc:"The HTTP status of its answer; null: it is not known, as after a crash."`
+	At     time.Time `json:"at"`
+}
+
+func showAudit(row auditRow) AuditEntry {
+	out := AuditEntry{Seq: row.Seq, Actor: row.Actor, Method: row.Method, Path: row.Path, Remote: row.Remote, At: row.At.Time}
+	if row.Status != 0 {
+		out.Status = &row.Status
+	}
+	return out
+}
+
+func (s *Server) auditOperations() {
+	huma.Register(s.api, operation("list-audit", http.MethodGet, "/api/v1/audit", plugins.Admin, "Every write that came in by HTTP, newest first"),
+		func(ctx context.Context, in *Paging) (*reply[page[AuditEntry]], error) {
+			before, err := in.seq()
+			if err != nil {
+				return nil, err
+			}
+			var rows []auditRow
+			q := s.DB.Read().NewSelect().Model(&rows).Order("seq DESC").Limit(int64(in.ask()))
+			if before != 0 {
+				q = q.Where("seq < ?", before)
+			}
+			if err := q.Scan(ctx); err != nil {
+				return nil, err
+			}
+			return &reply[page[AuditEntry]]{pageOf(*in, rows, showAudit, func(row auditRow) string { return number(row.Seq) })}, nil
+		})
 }

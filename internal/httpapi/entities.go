@@ -53,7 +53,9 @@ func (o *object) UnmarshalJSON(text []byte) error {
 
 type listEntities struct {
 	Paging
-	Kind string `query:"kind" required:"true" maxLength:"200" example:"satellite"`
+	Kind   string `query:"kind" required:"true" maxLength:"200" example:"satellite"`
+	Search string `query:"search" maxLength:"200" doc:"Only those with that text in the id or in the field name, whatever the case."`
+	Status string `query:"status" maxLength:"100" doc:"Only those whose field status was recorded as that."`
 }
 
 type getEntity struct {
@@ -88,11 +90,12 @@ func (s *Server) entityOperations() {
 }
 
 func (s *Server) listEntities(ctx context.Context, in *listEntities) (*reply[page[entity]], error) {
-	list, err := s.Entities.List(ctx, s.DB.Read(), in.Kind, in.After, in.ask())
+	search := entities.Search{Kind: in.Kind, Text: in.Search, Status: in.Status, After: in.After, Limit: in.ask()}
+	list, err := s.Entities.Find(ctx, s.DB.Read(), search)
 	if err != nil {
 		return nil, err
 	}
-	return &reply[page[entity]]{pageOf(in.Paging, list, showEntity, func(e entities.Entity) string { return e.ID })}, nil
+	return &reply[page[entity]]{pageOf(in.Paging, list, showEntity, search.Cursor)}, nil
 }
 
 func (s *Server) getEntity(ctx context.Context, in *getEntity) (*entityReply, error) {

@@ -169,6 +169,7 @@ func newFixture(t *testing.T, url string) *fixture {
 		Silence:   e.Silence,
 		Unsilence: e.Unsilence,
 		Prune:     e.Prune,
+		NextTick:  e.NextTick,
 		Secret: func(_ context.Context, name, _ string) (string, error) {
 			if name != "HUB" {
 				return "", fmt.Errorf("secret %s: there is none", name)

@@ -17,12 +17,14 @@ type alive struct {
 	Status string `json:"status" enum:"ok"`
 }
 
-type readiness struct {
+// Readiness says whether the engine can do its work.
+type Readiness struct {
 	Status string   `json:"status" enum:"ok,failing"`
-	Checks []result `json:"checks" nullable:"false"`
+	Checks []ReadyCheck `json:"checks" nullable:"false"`
 }
 
-type result struct {
+// ReadyCheck is one thing that was looked at.
+type ReadyCheck struct {
 	Name  string  `json:"name"`
 	OK    bool    `json:"ok"`
 	Error *string `json:"error"`
@@ -30,7 +32,7 @@ type result struct {
 
 type readyReply struct {
 	Status int
-	Body   readiness
+	Body   Readiness
 }
 
 func (s *Server) healthOperations() {
@@ -43,16 +45,23 @@ func (s *Server) healthOperations() {
 }
 
 func (s *Server) ready(ctx context.Context, _ *struct{}) (*readyReply, error) {
-	out := &readyReply{Status: http.StatusOK, Body: readiness{Status: "ok", Checks: []result{}}}
-	for _, check := range s.Ready {
-		r := result{Name: check.Name, OK: true}
-		if err := run(ctx, check); err != nil {
-			r.OK, r.Error = false, absent(err.Error())
-			out.Status, out.Body.Status = http.StatusServiceUnavailable, "failing"
-		}
-		out.Body.Checks = append(out.Body.Checks, r)
+	out := &readyReply{Status: http.StatusOK, Body: s.readiness(ctx)}
+	if out.Body.Status != "ok" {
+		out.Status = http.StatusServiceUnavailable
 	}
 	return out, nil
+}
+
+func (s *Server) readiness(ctx context.Context) Readiness {
+	out := Readiness{Status: "ok", Checks: []ReadyCheck{}}
+	for _, check := range s.Ready {
+		r := ReadyCheck{Name: check.Name, OK: true}
+		if err := run(ctx, check); err != nil {
+			r.OK, r.Error, out.Status = false, absent(err.Error()), "failing"
+		}
+		out.Checks = append(out.Checks, r)
+	}
+	return out
 }
 
 func run(ctx context.Context, check Check) error {

@@ -58,6 +58,8 @@ type Config struct {
 	RetryRun  func(ctx context.Context, id string) (journal.Run, error)
 	Silence   func(ctx context.Context, spec engine.SilenceSpec) (journal.Silence, error)
 	Unsilence func(ctx context.Context, id string) (journal.Silence, error)
+	// NextTick is that of the engine.
+	NextTick func(ctx context.Context, rule string) (time.Time, error)
 	// Prune removes old history; see retention.Pruner.
 	Prune func(ctx context.Context, cursor string, batches int, dry bool) (removed retention.Counts, next string, err error)
 	// DryRun tries a rule; its errors are those of the engine and of DryRun. nil:
@@ -173,6 +175,9 @@ func (s *Server) operations() {
 	s.silenceOperations()
 	s.catalogueOperations()
 	s.tokenOperations()
+	s.auditOperations()
+	s.overviewOperations()
+	s.activityOperations()
 	s.pruneOperations()
 	s.replayOperations()
 }
