@@ -36,6 +36,9 @@ type order struct {
 	Count int    `json:"count,omitempty"` // how many
 	// Silence has the first so many send one heartbeat more, and then none.
 	Silence int `json:"silence,omitempty"`
+	// Speak has those that are silent send heartbeats again, once they have
+	// connected anew.
+	Speak bool `json:"speak,omitempty"`
 	// Forget begins to count acknowledgements anew.
 	Forget bool `json:"forget,omitempty"`
 }
@@ -100,6 +103,9 @@ func RunCrowd(ctx context.Context, in io.Reader, out io.Writer) error {
 		if o.Silence > 0 {
 			c.silent.Store(int64(o.Silence))
 			close(c.hush)
+		}
+		if o.Speak {
+			c.silent.Store(0)
 		}
 		if err := json.NewEncoder(out).Encode(c.state(o.Forget)); err != nil {
 			return err

@@ -251,6 +251,9 @@ func (m *crowding) loss(ctx context.Context) (Result, error) {
 func (m *crowding) back(ctx context.Context) (Result, error) {
 	name := m.name + "/back"
 	m.tell(name, 0)
+	if _, err := m.crowd.tell(order{Speak: true}); err != nil {
+		return Result{}, err
+	}
 	listen := strings.TrimPrefix(m.core.URL, "http://")
 	if err := m.core.stop(); err != nil {
 		return Result{}, err

@@ -52,6 +52,7 @@ func (p *Plugin) serveSocket(w http.ResponseWriter, r *http.Request) {
 		finish(conn, refused)
 		return
 	}
+	authenticated() // before the session runs: a node that goes down says goodbye to it, and cuts those that are pending
 	attended = true
 	p.host.Log().Info("a satellite connected", "satellite", s.name, "id", s.id, "epoch", s.epoch, "remote", r.RemoteAddr)
 	go func() {
