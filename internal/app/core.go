@@ -158,7 +158,7 @@ func (c *Core) wire() error {
 	for table, note := range map[string]string{
 		"timers": "deadlines of every kind", "outbox": "what is still to be routed",
 		"events": "what changes meant; follows from the transitions", "decisions": "what became of matches",
-		"runs": "what is being done", "steps": "how far runs are", "rule_versions": "texts of rules",
+		"runs": "what is being done", "run_changes": "which statuses they have had", "steps": "how far runs are", "rule_versions": "texts of rules",
 		"migrations": "which migrations were applied", "rule_states": "which rules are in force, and which are paused", "rule_changes": "which were at any time",
 		"window_items": "events that triggers gather", "latches": "what triggers remember",
 		"listeners": "which events runs wait for", "mail": "events that came for runs", "watches": "entities that runs watch",

@@ -54,6 +54,12 @@ var allowed = map[string]plugins.Role{
 	"DELETE /api/v1/silences/{id}":                 plugins.Operator,
 	"GET /api/v1/triggers":                         plugins.Viewer,
 	"GET /api/v1/actions":                          plugins.Viewer,
+	"GET /api/v1/transitions/export":               plugins.Viewer,
+	"GET /api/v1/stream":                           plugins.Viewer,
+	"GET /api/v1/rules/{id}/activity":              plugins.Viewer,
+	"GET /api/v1/overview":                         plugins.Viewer,
+	"GET /api/v1/me":                               plugins.Viewer,
+	"GET /api/v1/audit":                            plugins.Admin,
 	"GET /api/v1/tokens":                           plugins.Admin,
 	"POST /api/v1/tokens":                          plugins.Admin,
 	"DELETE /api/v1/tokens/{id}":                   plugins.Admin,
@@ -105,6 +111,9 @@ func TestEveryOperationIsForItsRole(t *testing.T) {
 		for operation, least := range all {
 			method, path, _ := strings.Cut(operation, " ")
 			target := strings.NewReplacer("{kind}", "planet", "{id}", "none").Replace(path)
+			if path == "/api/v1/stream" {
+				target += "?after=none" // one that is let in would go on for ever
+			}
 			reached := false
 			for _, caller := range callers {
 				reached = reached || caller == least

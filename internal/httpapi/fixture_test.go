@@ -78,6 +78,7 @@ type pingOutput struct {
 type fixture struct {
 	t       *testing.T
 	db      *db.DB
+	url     string
 	server  *httpapi.Server
 	handler http.Handler
 	planets *entities.Handle[planet]
@@ -98,7 +99,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, url string) *fixture {
 	t.Helper()
-	f := &fixture{t: t, now: start, tokens: map[plugins.Role]string{}, log: &syncBuffer{}}
+	f := &fixture{t: t, url: url, now: start, tokens: map[plugins.Role]string{}, log: &syncBuffer{}}
 	f.pings = func(context.Context, string) (pingOutput, error) { return pingOutput{}, nil }
 	log := slog.New(slog.NewTextHandler(f.log, nil))
 	d, err := db.Open(t.Context(), url, db.Options{NoSync: true})

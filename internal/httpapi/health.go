@@ -19,7 +19,7 @@ type alive struct {
 
 // Readiness says whether the engine can do its work.
 type Readiness struct {
-	Status string   `json:"status" enum:"ok,failing"`
+	Status string       `json:"status" enum:"ok,failing"`
 	Checks []ReadyCheck `json:"checks" nullable:"false"`
 }
 

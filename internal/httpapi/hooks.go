@@ -40,7 +40,7 @@ type delivery struct {
 	schemas  []*jsonschema.Schema
 	request  *http.Request
 	body     []byte
-	standard bool   // it is signed as Standard Webhooks are
+	standard bool    // it is signed as Standard Webhooks are
 	caller   *Caller // nil: it is signed
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/flightrules/flightrules/engine/retention"
 	"github.com/flightrules/flightrules/entities"
 	"github.com/flightrules/flightrules/internal/db"
+	"github.com/flightrules/flightrules/internal/follow"
 	"github.com/flightrules/flightrules/internal/refusal"
 	"github.com/flightrules/flightrules/internal/yamlx"
 	"github.com/flightrules/flightrules/plugins"
@@ -98,6 +99,9 @@ type Server struct {
 	refusals *refusal.Limiter
 	mux      *http.ServeMux
 	api      huma.API
+	follow   *follow.Follower
+	readers  chan struct{} // a place for each stream
+	patience time.Duration // of streams
 }
 
 const (
@@ -119,6 +123,7 @@ func New(c Config) *Server {
 	installProblems()
 	s := &Server{
 		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: refusal.New(refusalBurst, refusalPause), mux: http.NewServeMux(),
+		follow: follow.New(c.DB, c.Entities, c.Log, encode), readers: make(chan struct{}, maxReaders), patience: streamPatience,
 	}
 	for table, note := range map[string]string{
 		"tokens":   "Who may use the HTTP API.",
@@ -149,13 +154,15 @@ func (s *Server) Handler() http.Handler { return s.mux }
 // idle connections. It has none on writing, which would end WebSockets; bodies
 // are bounded where they are read.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           s.mux,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
 	}
+	server.RegisterOnShutdown(s.follow.End)
+	return server
 }
 
 // operations registers what the engine itself offers.
@@ -164,6 +171,8 @@ func (s *Server) operations() {
 	s.kindOperations()
 	s.entityOperations()
 	s.transitionOperations()
+	s.exportOperations()
+	s.streamOperations()
 	s.eventOperations()
 	s.decisionOperations()
 	s.runOperations()

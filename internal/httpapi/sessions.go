@@ -115,6 +115,13 @@ func (t *Tokens) Session(ctx context.Context, session string) (Caller, error) {
 // wait, with a *Problem.
 func (s *Server) SignIn(ctx context.Context, plain, remote string) (session string, c Caller, err error) {
 	session, c, err = s.tokens.BeginSession(ctx, strings.TrimSpace(plain))
+	if err == nil {
+		var row auditRow
+		if row, err = s.note(withActor(ctx, c), http.MethodPost, "/login", remote); err == nil {
+			row.Status = http.StatusSeeOther
+			s.outcome(ctx, row)
+		}
+	}
 	if !errors.Is(err, ErrUnauthenticated) {
 		return session, c, err
 	}

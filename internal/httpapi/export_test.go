@@ -1,0 +1,10 @@
+package httpapi
+
+import "time"
+
+// SetPatience says how long a reader of a stream may take for what is sent at
+// once.
+func (s *Server) SetPatience(d time.Duration) { s.patience = d }
+
+// Readers is how many streams are open.
+func (s *Server) Readers() int { return len(s.readers) }
