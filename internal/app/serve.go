@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flightrules/flightrules/internal/httpapi"
+	"github.com/flightrules/flightrules/internal/web"
 )
 
 // shutdownTimeout bounds how long requests may take to end at shutdown.
@@ -85,6 +86,7 @@ func Serve(ctx context.Context, c ServeConfig) (err error) {
 		Operations: core.Plugins.Operations(), Mounts: core.Plugins.Mounts(),
 		Version: c.Version, Now: core.Now, Log: core.Log, Registry: c.Metrics,
 	})
+	web.Mount(api)
 	up := &Serving{Core: core, TokenFile: filepath.Join(c.Data, "admin.token"), RulesCount: len(core.Engine.Rules().Rules)}
 	if up.NewToken, err = api.Tokens().EnsureAdmin(ctx, up.TokenFile); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -102,6 +103,7 @@ type Server struct {
 	follow   *follow.Follower
 	readers  chan struct{} // a place for each stream
 	patience time.Duration // of streams
+	lost     http.Handler  // nil: browsers get what others get
 }
 
 const (
@@ -146,6 +148,14 @@ func New(c Config) *Server {
 
 // Tokens are the tokens by which the server knows its callers.
 func (s *Server) Tokens() *Tokens { return s.tokens }
+
+// Page adds a handler that answers for itself who may see it. Call it before the
+// server serves.
+func (s *Server) Page(pattern string, h http.Handler) { s.mux.HandleFunc(pattern, s.contain(h.ServeHTTP)) }
+
+// Lost says what a browser is shown where there is nothing. Call it before the
+// server serves.
+func (s *Server) Lost(h http.Handler) { s.lost = h }
 
 // Handler answers every request.
 func (s *Server) Handler() http.Handler { return s.mux }
@@ -203,5 +213,12 @@ func (s *Server) pages() {
 	for _, m := range s.Mounts {
 		s.mux.Handle(m.Pattern, s.mounted(m.Handler))
 	}
-	s.mux.HandleFunc("/", s.guard(plugins.Viewer, s.nothing))
+	nothing := s.guard(plugins.Viewer, s.nothing)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if s.lost != nil && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+			s.contain(s.lost.ServeHTTP)(w, r)
+			return
+		}
+		nothing(w, r)
+	})
 }

@@ -44,6 +44,7 @@ type page struct {
 func (p *Plugin) operations(api huma.API) {
 	const path = "/api/v1/satellites"
 	huma.Register(api, operation("list-satellites", http.MethodGet, path, plugins.Viewer, http.StatusOK, "List satellites, newest first"), p.list)
+	huma.Register(api, operation("list-satellite-regions", http.MethodGet, "/api/v1/satellite-regions", plugins.Viewer, http.StatusOK, "How many satellites of each region there are, by status"), p.listRegions)
 	huma.Register(api, operation("create-satellite", http.MethodPost, path, plugins.Admin, http.StatusCreated, "Create a satellite and its token"), p.createSatellite)
 	huma.Register(api, operation("get-satellite", http.MethodGet, path+"/{id}", plugins.Viewer, http.StatusOK, "One satellite"), p.get)
 	huma.Register(api, operation("change-satellite", http.MethodPatch, path+"/{id}", plugins.Admin, http.StatusOK, "Change the settings of a satellite"), p.changeSatellite)
@@ -78,6 +79,43 @@ func (p *Plugin) list(ctx context.Context, in *listInput) (*reply[page], error) 
 	items, err := p.items(ctx, rows...)
 	out.Items = append(out.Items, items...)
 	return &reply[page]{out}, err
+}
+
+// RegionItem counts the satellites of a region.
+type RegionItem struct {
+	Name     string           `json:"name"`
+	Statuses map[string]int64 `json:"statuses" doc:"How many are online, offline or never_connected."`
+}
+
+// regions is a list of all of them, by name.
+type regions struct {
+	Items []RegionItem `json:"items" nullable:"false"`
+}
+
+func (p *Plugin) listRegions(ctx context.Context, _ *struct{}) (*reply[regions], error) {
+	listened, err := p.readListening(ctx, p.host.Read())
+	if err != nil {
+		return nil, err
+	}
+	now := p.host.Now()
+	since := listened.since(now, p.config.gap())
+	var rows []row
+	if err := p.host.Read().NewSelect().Model(&rows).
+		Column("region", "last_connection_event", "last_heartbeat_at", "offline_threshold", "threshold_at").Order("region").Scan(ctx); err != nil {
+		return nil, err
+	}
+	out := regions{Items: []RegionItem{}}
+	for _, r := range rows {
+		if n := len(out.Items); n == 0 || out.Items[n-1].Name != r.Region {
+			out.Items = append(out.Items, RegionItem{Name: r.Region, Statuses: map[string]int64{}})
+		}
+		is := neverConnected
+		if r.LastEvent != "" {
+			is = status(r.LastEvent, r.deadline(p.config, since), now)
+		}
+		out.Items[len(out.Items)-1].Statuses[is]++
+	}
+	return &reply[regions]{out}, nil
 }
 
 func (p *Plugin) get(ctx context.Context, in *byPath) (*reply[Item], error) {

@@ -1,0 +1,87 @@
+package web
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+
+	"github.com/flightrules/flightrules/internal/client"
+)
+
+type runsView struct {
+	Rule, Status string
+	Dead         bool
+	Items        []run
+	Statuses     []string
+	After, Query string
+}
+
+func (s *Site) runs(p *page) error {
+	v := runsView{
+		Rule: p.query("rule"), Status: p.query("status"), Dead: p.query("dead") != "",
+		Statuses: []string{"queued", "running", "waiting", "succeeded", "failed", "cancelled"},
+	}
+	narrow := url.Values{}
+	if v.Rule != "" {
+		narrow.Set("rule", v.Rule)
+	}
+	if slices.Contains(v.Statuses, v.Status) {
+		narrow.Set("status", v.Status)
+	}
+	if v.Dead {
+		narrow.Set("dead", "true")
+	}
+	v.Query = narrow.Encode()
+	var l list[run]
+	if err := p.get("/api/v1/runs?limit=100&"+v.Query+"&after="+url.QueryEscape(p.query("after")), &l); err != nil {
+		return err
+	}
+	v.Items, v.After = l.Items, l.after()
+	return p.show("runs", view{Title: "Runs", Section: "runs", Live: "topics=run&rule=" + url.QueryEscape(v.Rule), Data: v})
+}
+
+type runView struct {
+	Run  run
+	Rows []row
+	Over bool
+}
+
+func (s *Site) run(p *page) error { return s.showRun(p, nil) }
+
+// showRun shows a run, with what the API refused to do with it if it did.
+func (s *Site) showRun(p *page, refused *client.Problem) error {
+	var v runView
+	if err := p.get("/api/v1/runs/"+url.PathEscape(p.r.PathValue("id")), &v.Run); err != nil {
+		return err
+	}
+	v.Over = v.Run.FinishedAt != nil
+	v.Rows = waterfall(v.Run, p.site.now())
+	status := 200
+	if refused != nil {
+		status = refused.Status
+	}
+	live := "topics=run&rule=" + url.QueryEscape(v.Run.Rule)
+	return p.render(status, "run", view{Title: "Run of " + v.Run.Rule, Section: "runs", Live: live, Problem: refused, Data: v})
+}
+
+func (s *Site) runVerb(p *page) error {
+	id := p.r.PathValue("id")
+	one := "/api/v1/runs/" + url.PathEscape(id)
+	var err error
+	said := ""
+	switch verb := p.r.PathValue("verb"); verb {
+	case "cancel":
+		said, err = "cancelled", p.post(one+"/cancel", map[string]string{"reason": p.r.PostFormValue("reason")}, nil)
+	case "retry":
+		said, err = "retried", p.post(one+"/retry", nil, nil)
+	default:
+		return &client.Problem{Status: 404, Title: "Not Found", Detail: "Nothing is called " + verb + "."}
+	}
+	if problem, ok := errors.AsType[*client.Problem](err); ok && problem.Status != 404 {
+		return s.showRun(p, problem)
+	}
+	if err != nil {
+		return err
+	}
+	return p.back("/runs/"+url.PathEscape(id), said)
+}
