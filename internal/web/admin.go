@@ -5,6 +5,7 @@ import (
 	"errors"
 	"html/template"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/flightrules/flightrules/internal/client"
@@ -36,6 +37,9 @@ func (s *Site) showSilences(p *page, v silencesView, refused *client.Problem) er
 		return err
 	}
 	v.Items, v.After = l.Items, l.after()
+	if v.Open { // one that is over is open until its end has been seen to
+		v.Items = slices.DeleteFunc(v.Items, func(one silence) bool { return !one.End.After(s.now()) })
+	}
 	status := 200
 	if refused != nil {
 		status = refused.Status

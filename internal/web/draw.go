@@ -18,7 +18,7 @@ type bar struct {
 	from, to float64 // 0 to 1 of the width
 	class    string  // a tone
 	title    string  // what it is, for those who point at it
-	href     string  // "": it leads nowhere
+	jump     string  // the id of what on the page it leads to; "": it leads nowhere
 }
 
 // strip draws bars in one line, above each other in their order.
@@ -27,11 +27,11 @@ func strip(label string, bars []bar) template.HTML {
 	fmt.Fprintf(&out, `<svg class="strip" viewBox="0 0 %d 20" preserveAspectRatio="none" role="img" aria-label="%s">`, wide, template.HTMLEscapeString(label))
 	for _, b := range bars {
 		x, w := clamp(b.from)*wide, (clamp(b.to)-clamp(b.from))*wide
-		shape := fmt.Sprintf(`<rect class="%s" x="%.1f" width="%.1f" height="20"><title>%s</title></rect>`, b.class, x, math.Max(w, 1.5), template.HTMLEscapeString(b.title))
-		if b.href != "" {
-			shape = fmt.Sprintf(`<a href="%s" tabindex="-1">%s</a>`, template.HTMLEscapeString(b.href), shape)
+		to := ""
+		if b.jump != "" {
+			to = ` data-to="` + template.HTMLEscapeString(b.jump) + `"`
 		}
-		out.WriteString(shape)
+		fmt.Fprintf(&out, `<rect class="%s" x="%.1f" width="%.1f" height="20"%s><title>%s</title></rect>`, b.class, x, math.Max(w, 1.5), to, template.HTMLEscapeString(b.title))
 	}
 	out.WriteString("</svg>")
 	return template.HTML(out.String()) //nolint:gosec // all that comes from outside is escaped

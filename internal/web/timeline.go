@@ -99,7 +99,7 @@ func lineOf(field string, from, to time.Time, spans []span) line {
 			title: fmt.Sprintf("%s: %s, from %s for %s", field, text, s.from.UTC().Format("2006-01-02 15:04:05"), rough(s.to.Sub(s.from))),
 		}
 		if s.seq != 0 {
-			b.href = "#t" + strconv.FormatInt(s.seq, 10)
+			b.jump = "t" + strconv.FormatInt(s.seq, 10)
 		}
 		bars = append(bars, b)
 	}

@@ -103,6 +103,8 @@
       paused = !paused;
       sign.setAttribute("aria-pressed", String(paused));
       say(paused ? "paused" : "live", paused ? "Paused" : "Live");
+      clearTimeout(timer);
+      timer = 0;
       if (!paused) soon();
     });
     document.addEventListener("visibilitychange", hear);
@@ -126,7 +128,8 @@
     }
   });
 
-  // A part of a timeline is looked at closer by dragging over it.
+  // A bar leads to the change that began it; a part of a timeline is looked at
+  // closer by dragging over it.
   let begin = null;
   const place = (strip, event) => {
     const box = strip.getBoundingClientRect();
@@ -136,16 +139,16 @@
     const strip = event.target.closest(".timeline .strip");
     begin = strip && event.button === 0 ? { strip, at: place(strip, event) } : null;
   });
-  document.addEventListener("dragstart", (event) => {
-    if (event.target.closest && event.target.closest(".timeline .strip")) event.preventDefault();
-  });
   document.addEventListener("pointerup", (event) => {
     if (!begin) return;
     const { strip, at } = begin;
     begin = null;
     const end = place(strip, event);
-    if (Math.abs(end - at) < 0.01) return;
-    document.addEventListener("click", (click) => click.preventDefault(), { capture: true, once: true }); // it was no click on the bar
+    if (Math.abs(end - at) < 0.01) {
+      const bar = event.target.closest("[data-to]");
+      if (bar && document.getElementById(bar.dataset.to)) location.hash = bar.dataset.to;
+      return;
+    }
     const line = strip.closest(".timeline");
     const from = Date.parse(line.dataset.from);
     const to = Date.parse(line.dataset.to);
