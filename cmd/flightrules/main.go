@@ -51,7 +51,7 @@ func root() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(misused)
 	cmd.AddCommand(serveCommand(), demoCommand(), checkCommand(), testCommand(), initCommand(), schemaCommand(), explainCommand(),
-		runCommand(), rulesCommand(), runsCommand(), silencesCommand(), silenceCommand(), satelliteCommand(), satellitesCommand(), checksCommand(), secretsCommand(), scriptsCommand(), benchCommand(), crowdCommand(), replayCommand(), exportCommand(), pruneCommand(), versionCommand())
+		runCommand(), rulesCommand(), runsCommand(), silencesCommand(), silenceCommand(), entitiesCommand(), transitionsCommand(), eventsCommand(), decisionsCommand(), overviewCommand(), auditCommand(), tokenCommand(), satelliteCommand(), satellitesCommand(), checksCommand(), secretsCommand(), scriptsCommand(), benchCommand(), crowdCommand(), replayCommand(), exportCommand(), pruneCommand(), versionCommand())
 	return cmd
 }
 

@@ -164,8 +164,13 @@ type serving struct {
 
 func serve(t *testing.T, data, rules string) *serving {
 	t.Helper()
+	return serveAt(t, data, rules, "127.0.0.1:0")
+}
+
+func serveAt(t *testing.T, data, rules, listen string) *serving {
+	t.Helper()
 	s := &serving{data: data, log: &bytes.Buffer{}}
-	s.cmd = program(t.Context(), "serve", rules, "--data", data, "--listen", "127.0.0.1:0")
+	s.cmd = program(t.Context(), "serve", rules, "--data", data, "--listen", listen)
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

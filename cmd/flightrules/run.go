@@ -118,13 +118,9 @@ func (dry dryRunFlags) body(stdin io.Reader, rule string, inputs map[string]any)
 		body["entity"] = map[string]any{"kind": kind, "id": id}
 	}
 	if dry.payload != "" {
-		text, err := contents(stdin, dry.payload)
+		payload, err := valueIn(stdin, dry.payload)
 		if err != nil {
 			return nil, err
-		}
-		var payload any
-		if err := yaml.Unmarshal(text, &payload); err != nil {
-			return nil, fmt.Errorf("%s: %w", dry.payload, err)
 		}
 		if payload == nil {
 			return nil, fmt.Errorf("%s: there is no payload in it", dry.payload)

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -177,11 +178,7 @@ func (c *Client) send(ctx context.Context, method, path, contentType string, pay
 	}
 	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
 	if res.StatusCode >= 400 {
-		refused := &Problem{Status: res.StatusCode, Title: res.Status}
-		if json.NewDecoder(res.Body).Decode(refused) != nil {
-			refused.Detail = "the answer is no problem document"
-		}
-		return refused
+		return refusal(res)
 	}
 	if out == nil {
 		return nil
@@ -219,4 +216,117 @@ func (c *Client) SatelliteToken(ctx context.Context, n NewSatellite, grace strin
 		err = c.Post(ctx, "/api/v1/satellites/"+url.PathEscape(n.Name)+"/token", map[string]string{"grace": grace}, &s)
 	}
 	return s, err
+}
+
+// Message is one entry of a log that is followed.
+type Message struct {
+	Topic string // transition, event, decision or run
+	Data  json.RawMessage
+}
+
+// reconnectAfter is how long Follow waits before it asks again.
+const reconnectAfter = time.Second
+
+// Follow hands on what happens from now on, until ctx ends or each fails. Where
+// the connection breaks off it goes on from there, so that nothing is missed and
+// nothing comes twice. ready, which may be nil, is called whenever it listens.
+// What the API refuses is a *Problem.
+func (c *Client) Follow(ctx context.Context, query url.Values, ready func(), each func(Message) error) error {
+	last := ""
+	for {
+		err := c.follow(ctx, query, &last, ready, each)
+		var refused *Problem
+		switch stop, ok := err.(stopped); {
+		case ok:
+			return stop.error
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &refused) && refused.Status < http.StatusInternalServerError:
+			return err
+		case err != nil && last == "":
+			return err // it never was there
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reconnectAfter):
+		}
+	}
+}
+
+// stopped is an error of who is told, and no reason to ask again.
+type stopped struct{ error }
+
+func (c *Client) follow(ctx context.Context, query url.Values, last *string, ready func(), each func(Message) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+"/api/v1/stream?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if *last != "" {
+		req.Header.Set("Last-Event-ID", *last)
+	}
+	endless := http.Client{Transport: c.http.Transport}
+	res, err := endless.Do(req)
+	if err != nil {
+		return fmt.Errorf("is the engine running at %s? %w", c.server, err)
+	}
+	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
+	if res.StatusCode >= 400 {
+		return refusal(res)
+	}
+	lines := bufio.NewReader(res.Body)
+	var m Message
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return nil // it broke off, or the engine stops
+		}
+		field, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ": ")
+		switch field {
+		case "event":
+			m.Topic = value
+		case "id":
+			*last = value
+		case "data":
+			m.Data = json.RawMessage(value)
+		case "":
+			if m.Topic == "ready" && ready != nil {
+				ready()
+			} else if m.Topic != "" && m.Topic != "ready" {
+				if err := each(m); err != nil {
+					return stopped{err}
+				}
+			}
+			m = Message{}
+		}
+	}
+}
+
+func refusal(res *http.Response) error {
+	refused := &Problem{Status: res.StatusCode, Title: res.Status}
+	if json.NewDecoder(res.Body).Decode(refused) != nil {
+		refused.Detail = "the answer is no problem document"
+	}
+	return refused
+}
+
+// Download copies an answer that is no JSON to w, however long it is.
+func (c *Client) Download(ctx context.Context, path string, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	endless := http.Client{Transport: c.http.Transport}
+	res, err := endless.Do(req)
+	if err != nil {
+		return fmt.Errorf("is the engine running at %s? %w", c.server, err)
+	}
+	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
+	if res.StatusCode >= 400 {
+		return refusal(res)
+	}
+	_, err = io.Copy(w, res.Body)
+	return err
 }

@@ -293,9 +293,10 @@ func (d *demo) stay() {
 		token = "(in " + d.up.TokenFile + ")"
 	}
 	_, _ = fmt.Fprintf(d.Out, `
-The engine stays up; end it with Ctrl-C. Look around with this token:
+The engine stays up; end it with Ctrl-C. Look around in a browser, at %[2]s,
+or with curl; both take this token:
 
-  TOKEN=%s
+  TOKEN=%[1]s
   curl -H "Authorization: Bearer $TOKEN" %[2]s/api/v1/satellites
   curl -H "Authorization: Bearer $TOKEN" %[2]s/api/v1/transitions
   curl -H "Authorization: Bearer $TOKEN" %[2]s/api/v1/rules/%[3]s/decisions

@@ -11,7 +11,10 @@ import (
 // Pictures are SVG without styles of their own: the style sheet colours them, in
 // the light and in the dark. They are as wide as their place; nothing in them is
 // text, which would be stretched.
-const wide = 1000 // the width of every picture, in units of its own
+const (
+	wide = 1000.0 // the width of every picture, in units of its own
+	thin = 3      // and that of a bar that would be too thin to see
+)
 
 // bar is a part of a strip.
 type bar struct {
@@ -24,14 +27,15 @@ type bar struct {
 // strip draws bars in one line, above each other in their order.
 func strip(label string, bars []bar) template.HTML {
 	var out strings.Builder
-	fmt.Fprintf(&out, `<svg class="strip" viewBox="0 0 %d 20" preserveAspectRatio="none" role="img" aria-label="%s">`, wide, template.HTMLEscapeString(label))
+	fmt.Fprintf(&out, `<svg class="strip" viewBox="0 0 %.0f 20" preserveAspectRatio="none" role="img" aria-label="%s">`, wide, template.HTMLEscapeString(label))
 	for _, b := range bars {
-		x, w := clamp(b.from)*wide, (clamp(b.to)-clamp(b.from))*wide
+		w := math.Max((clamp(b.to)-clamp(b.from))*wide, thin)
+		x := min(clamp(b.from)*wide, wide-w)
 		to := ""
 		if b.jump != "" {
 			to = ` data-to="` + template.HTMLEscapeString(b.jump) + `"`
 		}
-		fmt.Fprintf(&out, `<rect class="%s" x="%.1f" width="%.1f" height="20"%s><title>%s</title></rect>`, b.class, x, math.Max(w, 1.5), to, template.HTMLEscapeString(b.title))
+		fmt.Fprintf(&out, `<rect class="%s" x="%.1f" width="%.1f" height="20"%s><title>%s</title></rect>`, b.class, x, w, to, template.HTMLEscapeString(b.title))
 	}
 	out.WriteString("</svg>")
 	return template.HTML(out.String()) //nolint:gosec // all that comes from outside is escaped
@@ -58,8 +62,8 @@ func columns(label string, stacks []stack, classes []string) template.HTML {
 	}
 	const high = 120
 	var out strings.Builder
-	fmt.Fprintf(&out, `<svg class="columns" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" aria-label="%s">`, wide, high, template.HTMLEscapeString(label))
-	each := float64(wide) / float64(max(len(stacks), 1))
+	fmt.Fprintf(&out, `<svg class="columns" viewBox="0 0 %.0f %d" preserveAspectRatio="none" role="img" aria-label="%s">`, wide, high, template.HTMLEscapeString(label))
+	each := wide / float64(max(len(stacks), 1))
 	for i, s := range stacks {
 		y := float64(high)
 		for _, class := range classes {
@@ -110,7 +114,7 @@ func sparkline(label string, points []point) template.HTML {
 		draw = true
 		fmt.Fprintf(&line, "%s%.1f %.1f", command, share(from, to, p.at)*wide, high-2-p.value/max(most, 0.001)*(high-4))
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="spark" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" aria-label="%s"><path d="%s"/></svg>`, //nolint:gosec // it is escaped
+	return template.HTML(fmt.Sprintf(`<svg class="spark" viewBox="0 0 %.0f %d" preserveAspectRatio="none" role="img" aria-label="%s"><path d="%s"/></svg>`, //nolint:gosec // it is escaped
 		wide, high, template.HTMLEscapeString(label), line.String()))
 }
 

@@ -15,6 +15,7 @@ type line struct {
 	Now     any // the value at its end; nil: none
 	Picture template.HTML
 	Parts   []part // the same in words
+	Still   bool   // it has had one value all the time
 }
 
 // part is how much of the time a field had a value.
@@ -109,7 +110,7 @@ func lineOf(field string, from, to time.Time, spans []span) line {
 		label += " " + text + " " + p.Share
 		l.Parts = append(l.Parts, p)
 	}
-	l.Picture = strip(label, bars)
+	l.Picture, l.Still = strip(label, bars), len(had) == 1 && field != "status"
 	return l
 }
 

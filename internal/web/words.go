@@ -25,11 +25,12 @@ var functions = template.FuncMap{
 	"took":    took,
 	"json":    pretty,
 	"value":   plain,
+	"field":   fieldValue,
 	"tone":    func(value any) string { return string(toneOf(plain(value))) },
 	"status":  badge,
 	"short":   short,
 	"changes": changesOf,
-	"sorted":  func(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) },
+	"fields":  func(m map[string]any) []string { return slices.SortedFunc(maps.Keys(m), fieldOrder) },
 	"join":    strings.Join,
 	"add":     func(a, b int) int { return a + b },
 	"lines":   func(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") },
@@ -176,6 +177,17 @@ func plain(value any) string {
 		return unquoted
 	}
 	return string(text)
+}
+
+// fieldValue shows the value of a field of an entity: a time as a time, all else
+// as a text.
+func fieldValue(value any) any {
+	if text, ok := value.(string); ok {
+		if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return stamp(t)
+		}
+	}
+	return plain(value)
 }
 
 // pretty is JSON with lines.
