@@ -35,7 +35,7 @@ type exportTransitions struct {
 }
 
 func (s *Server) exportOperations() {
-	op := operation("export-transitions", http.MethodGet, "/api/v1/transitions/export", plugins.Viewer, "What changed, newest first, as one file of CSV or NDJSON")
+	op := unhurried(operation("export-transitions", http.MethodGet, "/api/v1/transitions/export", plugins.Viewer, "What changed, newest first, as one file of CSV or NDJSON"))
 	huma.Register(s.api, op, func(_ context.Context, in *exportTransitions) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(ctx huma.Context) { s.export(ctx, in) }}, nil
 	})

@@ -8,3 +8,6 @@ func (s *Server) SetPatience(d time.Duration) { s.patience = d }
 
 // Readers is how many streams are open.
 func (s *Server) Readers() int { return len(s.readers) }
+
+// SetLimit says how long an operation may take.
+func (s *Server) SetLimit(d time.Duration) { s.requestLimit = d }

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"path"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -62,6 +64,43 @@ func schemaName(t reflect.Type, hint string) string {
 	return strings.ToUpper(from[:1]) + from[1:] + name
 }
 
+// nullable has the document say of fields that are pointers to structs, or of
+// values from a list, that they can be null, unless they are left out then: huma
+// says so of all others.
+func nullable(schemas huma.Registry) {
+	for name, s := range schemas.Map() {
+		t := schemas.TypeFromRef("#/components/schemas/" + name)
+		for t != nil && t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t != nil && t.Kind() == reflect.Struct {
+			nullableFields(s, t)
+		}
+	}
+}
+
+func nullableFields(s *huma.Schema, t reflect.Type) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			nullableFields(s, f.Type)
+			continue
+		}
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		property := s.Properties[name]
+		if f.Type.Kind() != reflect.Pointer || strings.Contains(options, "omitempty") || property == nil {
+			continue
+		}
+		if property.Ref == "" {
+			if property.Enum != nil {
+				property.Enum = append(property.Enum, nil)
+			}
+			continue
+		}
+		s.Properties[name] = &huma.Schema{AnyOf: []*huma.Schema{{Ref: property.Ref}, {Type: "null"}}, Description: f.Tag.Get("doc")}
+	}
+}
+
 // operation describes an operation; its id is what OpenAPI calls it.
 func operation(id, method, path string, role plugins.Role, summary string) huma.Operation {
 	status := 0
@@ -72,6 +111,29 @@ func operation(id, method, path string, role plugins.Role, summary string) huma.
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status,
 		Metadata: map[string]any{plugins.RoleKey: role},
 	}
+}
+
+// unhurriedKey marks an operation that bounds itself how long it takes.
+const unhurriedKey = "unhurried"
+
+// requestLimit bounds how long any other operation may take.
+const requestLimit = time.Minute
+
+// unhurried marks an operation.
+func unhurried(op huma.Operation) huma.Operation {
+	op.Metadata[unhurriedKey] = true
+	return op
+}
+
+// limit bounds how long an operation takes.
+func (s *Server) limit(ctx huma.Context, next func(huma.Context)) {
+	if ctx.Operation().Metadata[unhurriedKey] == true {
+		next(ctx)
+		return
+	}
+	inner, cancel := context.WithTimeout(ctx.Context(), s.requestLimit)
+	defer cancel()
+	next(huma.WithContext(ctx, inner))
 }
 
 // reply is an answer with a body.

@@ -123,6 +123,9 @@ func unexpected(ctx context.Context, status int, err error) *Problem {
 	if p := known(err); p != nil {
 		return p
 	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return newProblem(http.StatusGatewayTimeout, "", "this took too long: ask for less at once")
+	}
 	if log, ok := ctx.Value(logKey{}).(*slog.Logger); ok && !errors.Is(ctx.Err(), context.Canceled) {
 		log.Error("a request failed", "error", err)
 	}

@@ -49,7 +49,7 @@ func (s *Server) replayOperations() {
 		return
 	}
 	busy := make(chan struct{}, 1)
-	op := operation("replay", http.MethodPost, "/api/v1/replay", plugins.Operator, "What rules would have done over the recorded log, beside what happened; nothing is sent")
+	op := unhurried(operation("replay", http.MethodPost, "/api/v1/replay", plugins.Operator, "What rules would have done over the recorded log, beside what happened; nothing is sent"))
 	huma.Register(s.api, op, func(ctx context.Context, in *postReplay) (*replayed, error) {
 		select {
 		case busy <- struct{}{}:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/klauspost/compress/gzhttp"
 )
 
 // routes is the mux as huma sees it: every operation is contained.
@@ -162,4 +165,24 @@ func hasTag(headers []string, tag string) bool {
 		}
 	}
 	return false
+}
+
+// compressed has answers compressed that are worth it, for those who take it, but
+// no streams, whose messages would wait, and no connections that become others. A
+// little noise keeps the length of a page from telling what secrets are in it.
+func compressed(h http.Handler) http.Handler {
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(1400), gzhttp.EnableZstd(false), gzhttp.RandomJitter(32, 0, false), gzhttp.ContentTypes([]string{
+		"application/json", "application/problem+json", "application/x-ndjson", "text/csv", "text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml",
+	}))
+	if err != nil {
+		panic(fmt.Sprintf("httpapi: %v", err)) // the options are wrong
+	}
+	small := wrap(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			h.ServeHTTP(w, r)
+			return
+		}
+		small.ServeHTTP(w, r)
+	})
 }

@@ -96,14 +96,16 @@ type Check struct {
 type Server struct {
 	Config
 
-	tokens   *Tokens
-	refusals *refusal.Limiter
-	mux      *http.ServeMux
-	api      huma.API
-	follow   *follow.Follower
-	readers  chan struct{} // a place for each stream
-	patience time.Duration // of streams
-	lost     http.Handler  // nil: browsers get what others get
+	tokens       *Tokens
+	refusals     *refusal.Limiter
+	mux          *http.ServeMux
+	handler      http.Handler // the mux, with compression
+	api          huma.API
+	follow       *follow.Follower
+	readers      chan struct{} // a place for each stream
+	patience     time.Duration // of streams
+	requestLimit time.Duration
+	lost         http.Handler // nil: browsers get what others get
 }
 
 const (
@@ -125,7 +127,7 @@ func New(c Config) *Server {
 	installProblems()
 	s := &Server{
 		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: refusal.New(refusalBurst, refusalPause), mux: http.NewServeMux(),
-		follow: follow.New(c.DB, c.Entities, c.Log, encode), readers: make(chan struct{}, maxReaders), patience: streamPatience,
+		follow: follow.New(c.DB, c.Entities, c.Log, encode), readers: make(chan struct{}, maxReaders), patience: streamPatience, requestLimit: requestLimit,
 	}
 	for table, note := range map[string]string{
 		"tokens":   "Who may use the HTTP API.",
@@ -137,12 +139,14 @@ func New(c Config) *Server {
 		}
 	}
 	s.api = humago.New(routes{s}, document(c.Version))
-	s.api.UseMiddleware(s.identify, s.audit, s.permit)
+	s.api.UseMiddleware(s.limit, s.identify, s.audit, s.permit)
 	s.operations()
 	for _, register := range c.Operations {
 		register(s.api)
 	}
+	nullable(s.api.OpenAPI().Components.Schemas)
 	s.pages()
+	s.handler = compressed(s.mux)
 	return s
 }
 
@@ -151,21 +155,23 @@ func (s *Server) Tokens() *Tokens { return s.tokens }
 
 // Page adds a handler that answers for itself who may see it. Call it before the
 // server serves.
-func (s *Server) Page(pattern string, h http.Handler) { s.mux.HandleFunc(pattern, s.contain(h.ServeHTTP)) }
+func (s *Server) Page(pattern string, h http.Handler) {
+	s.mux.HandleFunc(pattern, s.contain(h.ServeHTTP))
+}
 
 // Lost says what a browser is shown where there is nothing. Call it before the
 // server serves.
 func (s *Server) Lost(h http.Handler) { s.lost = h }
 
 // Handler answers every request.
-func (s *Server) Handler() http.Handler { return s.mux }
+func (s *Server) Handler() http.Handler { return s.handler }
 
 // HTTPServer is an http.Server around Handler with bounds on headers and on
 // idle connections. It has none on writing, which would end WebSockets; bodies
 // are bounded where they are read.
 func (s *Server) HTTPServer() *http.Server {
 	server := &http.Server{
-		Handler:           s.mux,
+		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -1,11 +1,15 @@
 package httpapi_test
 
 import (
+	"compress/gzip"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -166,4 +170,34 @@ func TestValidate(t *testing.T) {
 	if got := f.as(plugins.Viewer, "POST", "/api/v1/rules/validate", orbit).want(200).Body.String(); got != `{"ok":true,"problems":[]}`+"\n" {
 		t.Errorf("body %s", got)
 	}
+}
+
+func TestCompression(t *testing.T) {
+	f := newFixture(t, dbtest.SQLite(t))
+	for i := range 50 {
+		f.planet(fmt.Sprintf("p%d", i), "unknown")
+	}
+	plain := f.as(plugins.Viewer, "GET", "/api/v1/entities?kind=planet", "").want(200).Body.String()
+	a := f.as(plugins.Viewer, "GET", "/api/v1/entities?kind=planet", "", "Accept-Encoding", "gzip").want(200)
+	if a.Header().Get("Content-Encoding") != "gzip" || a.Body.Len() > len(plain)/3 || a.Header().Get("ETag") == "" {
+		t.Errorf("%d bytes of %d, %v", a.Body.Len(), len(plain), a.Header())
+	}
+	unzipped, err := gzip.NewReader(a.Body)
+	f.no(err)
+	text, err := io.ReadAll(unzipped)
+	f.no(err)
+	if string(text) != plain {
+		t.Error("it is another answer")
+	}
+	if a := f.as(plugins.Viewer, "GET", "/api/v1/entities?kind=planet", "", "Accept-Encoding", "gzip", "If-None-Match", a.Header().Get("ETag")); a.Code != 304 {
+		t.Errorf("status %d, want 304", a.Code)
+	}
+}
+
+func TestWhatTakesTooLong(t *testing.T) {
+	f := newFixture(t, dbtest.SQLite(t))
+	f.server.SetLimit(time.Nanosecond)
+	f.as(plugins.Viewer, "GET", "/api/v1/transitions", "").problem(504, "gateway_timeout")
+	f.server.SetLimit(time.Minute)
+	f.as(plugins.Viewer, "GET", "/api/v1/transitions", "").want(200)
 }

@@ -70,7 +70,7 @@ func encode(entry any) ([]byte, error) {
 }
 
 func (s *Server) streamOperations() {
-	op := operation("stream", http.MethodGet, "/api/v1/stream", plugins.Viewer, "What happens from now on, or from where a stream broke off, as server-sent events")
+	op := unhurried(operation("stream", http.MethodGet, "/api/v1/stream", plugins.Viewer, "What happens from now on, or from where a stream broke off, as server-sent events"))
 	op.Description = "Each message has the name of its topic, the JSON of an item of the list of the same name as its data, and an id to resume by. " +
 		"A run's data is `{seq, run_id, rule, status}`. The first message is `ready`: what happens after it is in the stream. " +
 		"A reader that is too slow is cut off, and misses nothing when it comes back with the id."
