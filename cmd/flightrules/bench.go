@@ -48,6 +48,7 @@ func benchCommand() *cobra.Command {
 	flags.StringVar(&o.Dir, "dir", "", "folder for the SQLite files: the disk under it is measured (default: the system's for temporary files)")
 	flags.DurationVar(&o.Length, "length", 5*time.Second, "how long each measurement takes")
 	flags.IntVar(&o.Satellites, "satellites", 10_000, "how many satellites there are in detect and satellites")
+	flags.IntVar(&o.Log, "log", 1_000_000, "how many recorded transitions there are in replay and http")
 	flags.StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }

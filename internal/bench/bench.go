@@ -46,7 +46,8 @@ type Options struct {
 	// Crowd makes the command of a process that calls RunCrowd; nil: the hidden
 	// command of this program.
 	Crowd func() (*exec.Cmd, error)
-	// Log is how many recorded transitions replay goes through; zero: a million.
+	// Log is how many recorded transitions replay goes through, and http pages
+	// through; zero: a million.
 	Log int
 	// Threshold is after how much silence a satellite in detect is lost; zero:
 	// 6 s. The measurement takes a little more than twice that.
@@ -92,7 +93,7 @@ type work struct {
 	run  func(ctx context.Context, o Options) ([]Result, error)
 }
 
-var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"satellites", crowds}, {"replay", replayed}, {"test", tested}}
+var works = []work{{"match", match}, {"load", load}, {"mutate", mutate}, {"decide", decide}, {"run", run}, {"wake", wake}, {"latency", latency}, {"detect", detect}, {"satellites", crowds}, {"replay", replayed}, {"http", pages}, {"test", tested}}
 
 // Works are the names of what can be measured.
 func Works() []string {

@@ -68,7 +68,9 @@ func TestRun(t *testing.T) {
 			"match/100/all", "match/100/right", "match/150/all", "match/150/right", "match/1500/all", "match/1500/right", "load/1500",
 			"mutate/sqlite/1", "mutate/sqlite/64", "mutate/sqlite/256", "mutate/postgres/1", "mutate/postgres/64", "mutate/postgres/256",
 			"decide/sqlite/64", "decide/sqlite/256", "decide/postgres/64", "decide/postgres/256",
-			"run/sqlite", "run/postgres", "wake/sqlite", "wake/postgres", "latency/sqlite", "latency/postgres", "detect", "satellites/100/steady", "satellites/100/loss", "satellites/100/back", "replay/20000", "test",
+			"run/sqlite", "run/postgres", "wake/sqlite", "wake/postgres", "latency/sqlite", "latency/postgres", "detect", "satellites/100/steady", "satellites/100/loss", "satellites/100/back", "replay/20000",
+			"http/20000/quiet/log", "http/20000/quiet/log-deep", "http/20000/quiet/entity", "http/20000/quiet/entity-deep", "http/20000/quiet/overview",
+			"http/20000/written/log", "http/20000/written/log-deep", "http/20000/written/entity", "http/20000/written/entity-deep", "http/20000/written/overview", "test",
 		}
 		if !slices.Equal(names, want) {
 			t.Errorf("results are %v, want %v", names, want)

@@ -24,7 +24,7 @@ func replayed(ctx context.Context, o Options) (results []Result, err error) {
 	name := fmt.Sprintf("replay/%d", o.Log)
 	o.tell(name, 0)
 	url := "sqlite:" + filepath.Join(o.Dir, "replay.db")
-	if err := writeLog(ctx, url, o.Log); err != nil {
+	if err := writeLog(ctx, url, o.Log, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
 		return nil, err
 	}
 	source, err := db.OpenReadOnly(ctx, url)
@@ -63,9 +63,12 @@ func replayed(ctx context.Context, o Options) (results []Result, err error) {
 	return []Result{r}, nil
 }
 
-// writeLog makes a log of so many changes of meters, a hundredth of a second
+// logStep is how far apart the changes of a log are.
+const logStep = 10 * time.Millisecond
+
+// writeLog makes a log of so many changes of meters from a time on, logStep
 // apart. Every tenth value is above 90.
-func writeLog(ctx context.Context, url string, n int) (err error) {
+func writeLog(ctx context.Context, url string, n int, from time.Time) (err error) {
 	d, err := db.Open(ctx, url, db.Options{NoSync: true})
 	if err != nil {
 		return err
@@ -75,7 +78,7 @@ func writeLog(ctx context.Context, url string, n int) (err error) {
 		return err
 	}
 	return d.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.Tx.ExecContext(ctx, logOfMeters, n); err != nil {
+		if _, err := tx.Tx.ExecContext(ctx, logOfMeters, n, from.UnixMicro()); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO entities (kind, id, version, updated_at) SELECT kind, entity_id, MAX(version), MAX(at) FROM transitions GROUP BY kind, entity_id")
@@ -96,7 +99,7 @@ SELECT 'meter', 'meter-' || meter, version + 1,
 		ELSE printf('{"value":[%.1f,%.1f]}', before / 10.0, now / 10.0)
 	END,
 	printf('{"status":"%s","value":%.1f,"unit":"celsius","region":"eu-west-1","count":7}', status, now / 10.0),
-	'system', 0, 1767225600000000 + i * 10000
+	'system', 0, ? + i * 10000
 FROM told`
 
 // readRaw is how long it takes to read the rows.
