@@ -11,43 +11,6 @@ import (
 	"github.com/flightrules/flightrules/internal/client"
 )
 
-// shownExplanation is what is printed of an explanation.
-type shownExplanation struct {
-	Rule  string `json:"rule"`
-	Event struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-	} `json:"event"`
-	Triggers  []shownConsidered `json:"triggers"`
-	Decisions []struct {
-		Trigger string `json:"trigger"`
-		Outcome string `json:"outcome"`
-		Detail  string `json:"detail"`
-	} `json:"decisions"`
-}
-
-// shownConsidered is what a trigger made of the event.
-type shownConsidered struct {
-	ID         string           `json:"id"`
-	Summary    string           `json:"summary"`
-	Matched    bool             `json:"matched"`
-	Gate       string           `json:"gate"`
-	Detail     string           `json:"detail"`
-	Where      *shownEvaluated  `json:"where"`
-	Conditions []shownEvaluated `json:"conditions"`
-}
-
-type shownEvaluated struct {
-	Text  string          `json:"text"`
-	Value json.RawMessage `json:"value"`
-	Error string          `json:"error"`
-	Parts []struct {
-		Text  string          `json:"text"`
-		Value json.RawMessage `json:"value"`
-		Error string          `json:"error"`
-	} `json:"parts"`
-}
-
 func explainCommand() *cobra.Command {
 	var r remote
 	return r.command(&cobra.Command{
@@ -63,7 +26,7 @@ func explainCommand() *cobra.Command {
 	})
 }
 
-func printExplanation(w io.Writer, e shownExplanation) error {
+func printExplanation(w io.Writer, e client.Explanation) error {
 	p := &printer{w: w}
 	p.line("rule %s, event %s (%s)", e.Rule, e.Event.Name, e.Event.ID)
 	for _, t := range e.Triggers {
@@ -91,7 +54,7 @@ func (p *printer) line(format string, args ...any) {
 	}
 }
 
-func (p *printer) considered(t shownConsidered) {
+func (p *printer) considered(t client.Considered) {
 	verdict := "it matches, and every condition is true"
 	if t.Gate != "" {
 		verdict = "no: " + t.Gate + ": " + t.Detail
@@ -105,7 +68,7 @@ func (p *printer) considered(t shownConsidered) {
 	}
 }
 
-func (p *printer) evaluated(what string, v shownEvaluated) {
+func (p *printer) evaluated(what string, v client.Evaluated) {
 	p.line("  %s %s = %s", what, v.Text, came(v.Value, v.Error))
 	for _, part := range v.Parts {
 		p.line("    %s = %s", part.Text, came(part.Value, part.Error))

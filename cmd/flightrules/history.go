@@ -7,12 +7,9 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
@@ -86,7 +83,7 @@ func (h *history) following(cmd *cobra.Command, c *client.Client) error {
 	}
 	query.Set("topics", h.topic)
 	out := cmd.OutOrStdout()
-	return c.Follow(cmd.Context(), query, nil, func(m client.Message) error {
+	return c.Follow(cmd.Context(), query, func(m client.Message) error {
 		if h.output == "json" {
 			_, err := fmt.Fprintf(out, "%s\n", m.Data)
 			return err
@@ -118,17 +115,8 @@ func columns[T any](cells func(T) []string) func(w io.Writer, item json.RawMessa
 	}
 }
 
-type shownTransition struct {
-	At       time.Time         `json:"at"`
-	Kind     string            `json:"kind"`
-	EntityID string            `json:"entity_id"`
-	Version  int64             `json:"version"`
-	Changes  map[string][2]any `json:"changes"`
-	Removed  bool              `json:"removed"`
-	Actor    string            `json:"actor"`
-}
-
-func (t shownTransition) what() string {
+// whatChanged is what a transition changed, in one line.
+func whatChanged(t client.Transition) string {
 	var parts []string
 	if t.Removed {
 		parts = append(parts, "removed")
@@ -161,8 +149,8 @@ func transitionsCommand() *cobra.Command {
 			"kind": "only of entities of a kind", "id": "only of the entity with an id", "field": "only where a field changed", "actor": "only by whom, such as token:admin",
 			"run": "only what a run changed", "from": "not before a time, such as 2030-01-31T12:00:00Z", "to": "before a time",
 		},
-		line: columns(func(t shownTransition) []string {
-			return []string{clock(t.At), t.Kind + "/" + t.EntityID, t.what(), t.Actor}
+		line: columns(func(t client.Transition) []string {
+			return []string{clock(t.At), t.Kind + "/" + t.EntityID, whatChanged(t), t.Actor}
 		}),
 	}
 	cmd := h.build(&cobra.Command{Use: "transitions", Short: "List what changed, newest first, or follow it with -f", Args: args(cobra.NoArgs)})
@@ -193,19 +181,8 @@ func exportTransitionsCommand() *cobra.Command {
 	return cmd
 }
 
-type shownEvent struct {
-	ID     string    `json:"id"`
-	Name   string    `json:"name"`
-	At     time.Time `json:"at"`
-	Entity *struct {
-		Kind string `json:"kind"`
-		ID   string `json:"id"`
-	} `json:"entity"`
-	Payload json.RawMessage `json:"payload"`
-	Actor   string          `json:"actor"`
-}
-
-func (e shownEvent) about() string {
+// about is the entity of an event.
+func about(e client.Event) string {
 	if e.Entity == nil {
 		return "-"
 	}
@@ -216,8 +193,8 @@ func eventsCommand() *cobra.Command {
 	h := &history{
 		path: "/api/v1/events", topic: "event", streamed: []string{"kind", "entity"}, head: "TIME\tEVENT\tABOUT\tBY\tID",
 		names: map[string]string{"name": "only of a name", "kind": "only about entities of a kind", "entity": "only about the entity with an id"},
-		line: columns(func(e shownEvent) []string {
-			return []string{clock(e.At), e.Name, e.about(), e.Actor, e.ID}
+		line: columns(func(e client.Event) []string {
+			return []string{clock(e.At), e.Name, about(e), e.Actor, e.ID}
 		}),
 	}
 	cmd := h.build(&cobra.Command{Use: "events", Short: "List what happened, newest first, or follow it with -f", Args: args(cobra.NoArgs)})
@@ -244,13 +221,13 @@ func eventsShowCommand() *cobra.Command {
 				return err
 			}
 			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, e struct {
-				shownEvent
+				client.Event
 
-				Decisions []shownDecision `json:"decisions"`
+				Decisions []client.Decision `json:"decisions"`
 			},
 			) error {
 				p := &printer{w: w}
-				p.line("%s %s, by %s, about %s\nid: %s\npayload: %s", clock(e.At), e.Name, e.Actor, e.about(), e.ID, e.Payload)
+				p.line("%s %s, by %s, about %s\nid: %s\npayload: %s", clock(e.At), e.Name, e.Actor, about(e.Event), e.ID, e.Payload)
 				for _, d := range e.Decisions {
 					p.line("%s %s: %s %s", clock(d.At), d.Rule, d.Outcome, d.Detail)
 				}
@@ -291,7 +268,7 @@ func eventsPostCommand() *cobra.Command {
 		if err := c.Post(cmd.Context(), "/api/v1/events", body, &answer); err != nil {
 			return err
 		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, e shownEvent) error {
+		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, e client.Event) error {
 			_, err := fmt.Fprintf(w, "event %s: %s\n", e.ID, e.Name)
 			return err
 		})
@@ -314,317 +291,13 @@ func valueIn(stdin io.Reader, path string) (value any, err error) {
 	return value, nil
 }
 
-type shownDecision struct {
-	At      time.Time `json:"at"`
-	Rule    string    `json:"rule"`
-	Outcome string    `json:"outcome"`
-	Detail  string    `json:"detail"`
-	EventID string    `json:"event_id"`
-	RunID   *string   `json:"run_id"`
-}
-
 func decisionsCommand() *cobra.Command {
 	h := &history{
 		path: "/api/v1/decisions", topic: "decision", streamed: []string{"rule"}, head: "TIME\tRULE\tOUTCOME\tDETAIL\tEVENT",
 		names: map[string]string{"rule": "only of a rule", "event": "only about an event, by its id", "outcome": "only of an outcome, such as started"},
-		line: columns(func(d shownDecision) []string {
+		line: columns(func(d client.Decision) []string {
 			return []string{clock(d.At), d.Rule, d.Outcome, oneLine(d.Detail, 100), d.EventID}
 		}),
 	}
 	return h.build(&cobra.Command{Use: "decisions", Short: "List what became of every match, newest first, or follow it with -f", Args: args(cobra.NoArgs)})
-}
-
-type shownEntity struct {
-	Kind      string         `json:"kind"`
-	ID        string         `json:"id"`
-	Version   int64          `json:"version"`
-	State     map[string]any `json:"state"`
-	UpdatedAt time.Time      `json:"updated_at"`
-}
-
-func entityPath(kind, id string) string {
-	return "/api/v1/entities/" + url.PathEscape(kind) + "/" + url.PathEscape(id)
-}
-
-func entitiesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "entities", Short: "List, show, set and remove entities"}
-	cmd.AddCommand(entitiesListCommand(), entitiesShowCommand(), entitiesSetCommand(), entitiesRemoveCommand())
-	return cmd
-}
-
-func entitiesListCommand() *cobra.Command {
-	var r remote
-	var search, status string
-	var limit int
-	cmd := r.command(&cobra.Command{Use: "list KIND", Short: "List the entities of a kind", Args: args(cobra.ExactArgs(1))},
-		func(cmd *cobra.Command, c *client.Client, kinds []string) error {
-			query := url.Values{"kind": {kinds[0]}, "search": {search}, "status": {status}}
-			items, more, err := c.First(cmd.Context(), "/api/v1/entities?"+query.Encode(), limit)
-			if err != nil {
-				return err
-			}
-			err = show(&r, cmd.OutOrStdout(), items, func(w io.Writer, list []shownEntity) error {
-				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "ID\tNAME\tSTATUS\tCHANGED")
-				for _, e := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", e.ID, inShort(e.State["name"]), inShort(e.State["status"]), clock(e.UpdatedAt))
-				}
-				return table.Flush()
-			})
-			if err == nil && more && r.output == "text" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "there are more than %d: see --limit\n", limit)
-			}
-			return err
-		})
-	cmd.Flags().StringVar(&search, "search", "", "only those with a text in the id or the name")
-	cmd.Flags().StringVar(&status, "status", "", "only those whose field status is that")
-	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many")
-	return cmd
-}
-
-func entitiesShowCommand() *cobra.Command {
-	var r remote
-	var at string
-	cmd := r.command(&cobra.Command{Use: "show KIND ID", Short: "Show an entity, now or at a time", Args: args(cobra.ExactArgs(2))},
-		func(cmd *cobra.Command, c *client.Client, names []string) error {
-			path := entityPath(names[0], names[1])
-			if at != "" {
-				path += "?at=" + url.QueryEscape(at)
-			}
-			var answer json.RawMessage
-			if err := c.Get(cmd.Context(), path, &answer); err != nil {
-				return err
-			}
-			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, e shownEntity) error {
-				p := &printer{w: w}
-				p.line("%s %s, version %d, changed %s", e.Kind, e.ID, e.Version, clock(e.UpdatedAt))
-				for _, field := range slices.Sorted(maps.Keys(e.State)) {
-					p.line("  %s: %s", field, inShort(e.State[field]))
-				}
-				return p.err
-			})
-		})
-	cmd.Flags().StringVar(&at, "at", "", "as it was recorded at a time, such as 2030-01-31T12:00:00Z")
-	return cmd
-}
-
-func entitiesSetCommand() *cobra.Command {
-	var r remote
-	var merge bool
-	cmd := r.command(&cobra.Command{
-		Use: "set KIND ID FILE", Short: "Make an entity of a kind that the engine keeps, or replace its state", Args: args(cobra.ExactArgs(3)),
-		Long: "Makes an entity of a kind that the engine keeps, or replaces its state, by a file of JSON or YAML; - is\nstandard input. With --merge only the fields of the file change; null takes one away.",
-	}, func(cmd *cobra.Command, c *client.Client, names []string) error {
-		state, err := valueIn(cmd.InOrStdin(), names[2])
-		if err != nil {
-			return err
-		}
-		put := c.Put
-		if merge {
-			put = c.Patch
-		}
-		if err := put(cmd.Context(), entityPath(names[0], names[1]), state); err != nil {
-			return err
-		}
-		return r.did(cmd, "set", names[0], names[1])
-	})
-	cmd.Flags().BoolVar(&merge, "merge", false, "change only the fields that are given")
-	return cmd
-}
-
-func entitiesRemoveCommand() *cobra.Command {
-	var r remote
-	return r.command(&cobra.Command{Use: "remove KIND ID", Short: "Remove an entity of a kind that the engine keeps; its history stays", Args: args(cobra.ExactArgs(2))},
-		func(cmd *cobra.Command, c *client.Client, names []string) error {
-			if err := c.Delete(cmd.Context(), entityPath(names[0], names[1])); err != nil {
-				return err
-			}
-			return r.did(cmd, "removed", names[0], names[1])
-		})
-}
-
-func overviewCommand() *cobra.Command {
-	var r remote
-	return r.command(&cobra.Command{Use: "overview", Short: "Show what there is, in numbers, and whether the engine is ready", Args: args(cobra.NoArgs)},
-		func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			var answer json.RawMessage
-			if err := c.Get(cmd.Context(), "/api/v1/overview", &answer); err != nil {
-				return err
-			}
-			return show(&r, cmd.OutOrStdout(), answer, printOverview)
-		})
-}
-
-func printOverview(w io.Writer, o struct {
-	Version string
-	Kinds   []struct {
-		Name     string
-		Count    int64
-		Statuses map[string]int64
-	}
-	Rules struct{ Count, Enabled, Paused, Problems int }
-	Runs  struct{ Queued, Running, Waiting, Dead int64 }
-	Ready struct {
-		Status string
-		Checks []struct {
-			Name  string
-			Error *string
-		}
-	}
-},
-) error {
-	p := &printer{w: w}
-	p.line("engine: %s, %s", o.Version, o.Ready.Status)
-	for _, check := range o.Ready.Checks {
-		if check.Error != nil {
-			p.line("  %s: %s", check.Name, *check.Error)
-		}
-	}
-	for _, k := range o.Kinds {
-		var by []string
-		for _, status := range slices.Sorted(maps.Keys(k.Statuses)) {
-			if status != "" {
-				by = append(by, strconv.FormatInt(k.Statuses[status], 10)+" "+status)
-			}
-		}
-		p.line("%s: %d  %s", k.Name, k.Count, strings.Join(by, ", "))
-	}
-	p.line("rules: %d, %d enabled, %d paused, %d problems of the files", o.Rules.Count, o.Rules.Enabled, o.Rules.Paused, o.Rules.Problems)
-	p.line("runs: %d queued, %d running, %d waiting, %d given up", o.Runs.Queued, o.Runs.Running, o.Runs.Waiting, o.Runs.Dead)
-	return p.err
-}
-
-func auditCommand() *cobra.Command {
-	var r remote
-	var limit int
-	cmd := r.command(&cobra.Command{Use: "audit", Short: "List every write that came in by HTTP, newest first", Args: args(cobra.NoArgs)},
-		func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			items, _, err := c.First(cmd.Context(), "/api/v1/audit", limit)
-			if err != nil {
-				return err
-			}
-			return show(&r, cmd.OutOrStdout(), items, func(w io.Writer, list []struct {
-				At                          time.Time
-				Actor, Method, Path, Remote string
-				Status                      *int
-			},
-			) error {
-				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "TIME\tWHO\tWHAT\tFROM\tSTATUS")
-				for _, e := range list {
-					status := "-"
-					if e.Status != nil {
-						status = strconv.Itoa(*e.Status)
-					}
-					fmt.Fprintf(table, "%s\t%s\t%s %s\t%s\t%s\n", clock(e.At), e.Actor, e.Method, e.Path, e.Remote, status)
-				}
-				return table.Flush()
-			})
-		})
-	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many")
-	return cmd
-}
-
-type shownToken struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Role      string     `json:"role"`
-	ExpiresAt *time.Time `json:"expires_at"`
-	LastUsed  *time.Time `json:"last_used"`
-	Token     string     `json:"token"`
-}
-
-func tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke tokens of the API and the pages"}
-	cmd.AddCommand(tokenCreateCommand(), tokenListCommand(), tokenRevokeCommand())
-	return cmd
-}
-
-func tokenCreateCommand() *cobra.Command {
-	var r remote
-	var role, ends, file string
-	cmd := r.command(&cobra.Command{
-		Use: "create NAME", Short: "Make a token, which is shown this once", Args: args(cobra.ExactArgs(1)),
-		Example: "  flightrules token create grafana --role viewer --ends 90d",
-	}, func(cmd *cobra.Command, c *client.Client, names []string) error {
-		body := map[string]any{"name": names[0], "role": role}
-		if ends != "" {
-			after, at, err := moment(ends)
-			if err != nil {
-				return misused(cmd, fmt.Errorf("--ends %w", err))
-			}
-			if after > 0 {
-				at = time.Now().Add(after)
-			}
-			body["expires_at"] = at.UTC().Format(time.RFC3339)
-		}
-		var answer json.RawMessage
-		if err := c.Post(cmd.Context(), "/api/v1/tokens", body, &answer); err != nil {
-			return err
-		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, t shownToken) error {
-			if file != "" {
-				if err := os.WriteFile(file, []byte(t.Token+"\n"), 0o600); err != nil {
-					return errors.Join(err, c.Delete(cmd.Context(), "/api/v1/tokens/"+url.PathEscape(t.ID)))
-				}
-				_, err := fmt.Fprintf(w, "the token of %s is in %s\n", t.Name, file)
-				return err
-			}
-			_, err := fmt.Fprintln(w, t.Token)
-			return err
-		})
-	})
-	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator, admin or hook")
-	cmd.Flags().StringVar(&ends, "ends", "", "when it ends: after a while, such as 90d, or at a time (default: never)")
-	cmd.Flags().StringVar(&file, "file", "", "write it to a file, mode 0600, instead of printing it")
-	return cmd
-}
-
-func tokenListCommand() *cobra.Command {
-	var r remote
-	return r.command(&cobra.Command{Use: "list", Short: "List the tokens", Args: args(cobra.NoArgs)},
-		func(cmd *cobra.Command, c *client.Client, _ []string) error {
-			answer, err := c.List(cmd.Context(), "/api/v1/tokens")
-			if err != nil {
-				return err
-			}
-			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, list []shownToken) error {
-				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "NAME\tROLE\tENDS\tLAST USED\tID")
-				for _, t := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", t.Name, t.Role, orNever(t.ExpiresAt), orNever(t.LastUsed), t.ID)
-				}
-				return table.Flush()
-			})
-		})
-}
-
-func orNever(t *time.Time) string {
-	if t == nil {
-		return "never"
-	}
-	return clock(*t)
-}
-
-func tokenRevokeCommand() *cobra.Command {
-	var r remote
-	return r.command(&cobra.Command{Use: "revoke NAME", Short: "Revoke a token, by its name or its id, at once", Args: args(cobra.ExactArgs(1))},
-		func(cmd *cobra.Command, c *client.Client, names []string) error {
-			answer, err := c.List(cmd.Context(), "/api/v1/tokens")
-			if err != nil {
-				return err
-			}
-			var list []shownToken
-			if err := json.Unmarshal(answer, &list); err != nil {
-				return err
-			}
-			i := slices.IndexFunc(list, func(t shownToken) bool { return t.Name == names[0] || t.ID == names[0] })
-			if i < 0 {
-				return fmt.Errorf("there is no token %s", names[0])
-			}
-			if err := c.Delete(cmd.Context(), "/api/v1/tokens/"+url.PathEscape(list[i].ID)); err != nil {
-				return err
-			}
-			return r.did(cmd, "revoked", "token", names[0])
-		})
 }

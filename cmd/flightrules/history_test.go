@@ -137,6 +137,7 @@ func TestHistoryCommands(t *testing.T) {
 	says("room/kitchen", "events", "--name", "custom.hello")
 	refuses("begins with custom.", 1, "events", "post", "other.hello")
 
+	refuses("only --rule goes with -f", 2, "runs", "-f", "--status", "failed")
 	says("room: 1  1 ok", "overview")
 	says("runs: 0 queued", "overview")
 	ann := filepath.Join(dir, "ann.token")

@@ -162,9 +162,6 @@ func (p *pages) signOut() {
 }
 
 func TestPages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser takes a while")
-	}
 	script := axeScript(t)
 	p := servePages(t)
 	failed, failedRun := p.event("custom.fail", "fails", "failed")
@@ -310,6 +307,10 @@ func TestPages(t *testing.T) {
 		p.open("/replay")
 		p.do(chromedp.Click("main button.main"), chromedp.WaitVisible(".replay svg"))
 		p.picture("replayed")
+		ground, text := js[string](p.tab, `getComputedStyle(document.querySelector(".replay .ground")).fill`), js[string](p.tab, `getComputedStyle(document.querySelector(".replay .text")).fill`)
+		if ground != "rgb(255, 255, 255)" || text == ground {
+			t.Errorf("the picture has the ground %s and the text %s", ground, text)
+		}
 		if bad := p.accessible(script); len(bad) > 0 {
 			t.Errorf("%s", strings.Join(bad, "\n"))
 		}
@@ -370,7 +371,7 @@ func TestPages(t *testing.T) {
 		p.until(`document.getElementById("live").dataset.state === "live"`)
 		p.do(chromedp.Click("#live"))
 		p.put("room", "kitchen", map[string]any{"name": "Kitchen", "status": "ok"})
-		time.Sleep(2 * time.Second) // twice as long as it takes
+		time.Sleep(2 * time.Second) // that it does not follow can only be waited for: it would within one
 		if got := js[string](p.tab, `document.querySelector("#state .badge").innerText`); got != "failing" {
 			t.Errorf("it is held up, and shows %q", got)
 		}

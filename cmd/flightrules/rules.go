@@ -15,35 +15,6 @@ import (
 	"github.com/flightrules/flightrules/internal/client"
 )
 
-// shownRule is what is printed of a rule.
-type shownRule struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Enabled bool   `json:"enabled"`
-	Mode    string `json:"mode"`
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Source  string `json:"source"`
-	Paused  *struct {
-		At      time.Time `json:"at"`
-		By      string    `json:"by"`
-		Reason  string    `json:"reason"`
-		Tripped bool      `json:"tripped"`
-	} `json:"paused"`
-}
-
-func (r shownRule) state() string {
-	switch {
-	case r.Paused != nil && r.Paused.Tripped:
-		return "tripped"
-	case r.Paused != nil:
-		return "paused"
-	case !r.Enabled:
-		return "disabled"
-	}
-	return "active"
-}
-
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "rules", Short: "List, show, pause, resume and run the rules of a running engine"}
 	cmd.AddCommand(rulesListCommand(), rulesShowCommand(), rulesPauseCommand(), rulesResumeCommand(), runCommand())
@@ -58,11 +29,11 @@ func rulesListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(&r, cmd.OutOrStdout(), all, func(w io.Writer, list []shownRule) error {
+			return show(&r, cmd.OutOrStdout(), all, func(w io.Writer, list []client.Rule) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(table, "ID\tSTATE\tMODE\tFILE")
 				for _, rule := range list {
-					fmt.Fprintf(table, "%s\t%s\t%s\t%s:%d\n", rule.ID, rule.state(), rule.Mode, rule.File, rule.Line)
+					fmt.Fprintf(table, "%s\t%s\t%s\t%s:%d\n", rule.ID, rule.State(), rule.Mode, rule.File, rule.Line)
 				}
 				return table.Flush()
 			})
@@ -77,7 +48,7 @@ func rulesShowCommand() *cobra.Command {
 			if err := c.Get(cmd.Context(), rulePath(ids[0], ""), &answer); err != nil {
 				return err
 			}
-			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, rule shownRule) error {
+			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, rule client.Rule) error {
 				if err := showState(w, rule); err != nil {
 					return err
 				}
@@ -154,8 +125,8 @@ func changeRule(cmd *cobra.Command, r *remote, c *client.Client, path string, bo
 	return show(r, cmd.OutOrStdout(), answer, showState)
 }
 
-func showState(w io.Writer, rule shownRule) error {
-	text := rule.ID + " is " + rule.state()
+func showState(w io.Writer, rule client.Rule) error {
+	text := rule.ID + " is " + rule.State()
 	if p := rule.Paused; p != nil {
 		text += fmt.Sprintf(" by %s since %s", p.By, p.At.UTC().Format(time.RFC3339))
 		if p.Reason != "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/flightrules/flightrules/internal/client"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -49,7 +50,7 @@ func TestRules(t *testing.T) {
 	if out := do(0, "rules", "show", "hello"); !strings.Contains(out, "hello is paused by") || !strings.Contains(out, "rules/a.yaml:2\n") || !strings.Contains(out, "manual: true") {
 		t.Errorf("show: %q", out)
 	}
-	var list []shownRule
+	var list []client.Rule
 	if err := json.Unmarshal([]byte(do(0, "rules", "list", "-o", "json")), &list); err != nil || len(list) != 1 || list[0].Paused == nil || list[0].Paused.Reason != "too loud" {
 		t.Errorf("list: %+v, %v", list, err)
 	}
@@ -97,11 +98,11 @@ func TestSilences(t *testing.T) {
 	if !regexp.MustCompile(`^silence move: from \S+Z until \S+Z\n$`).MatchString(out) {
 		t.Errorf("add: %q", out)
 	}
-	var made shownSilence
+	var made client.Silence
 	if err := json.Unmarshal([]byte(do(0, "silence", "add", "--match", "true", "--start", "2090-01-01T00:00:00Z", "--end", "2090-01-02T00:00:00Z", "--reason", "r", "-o", "json")), &made); err != nil || made.Author != "token:admin" {
 		t.Errorf("add: %+v, %v", made, err)
 	}
-	list := func(args ...string) (list []shownSilence) {
+	list := func(args ...string) (list []client.Silence) {
 		t.Helper()
 		if err := json.Unmarshal([]byte(do(0, append([]string{"silences", "list", "-o", "json"}, args...)...)), &list); err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 
 // shownDryRun is what is printed of a dry run.
 type shownDryRun struct {
-	shownExplanation
+	client.Explanation
 
 	Run     *shownRun `json:"run"`
 	Actions []struct {
@@ -185,7 +185,7 @@ func printDryRun(t *tracer, d shownDryRun) error {
 	}
 	if d.Run != nil {
 		t.line("\n%s", t.status(*d.Run))
-		walkSteps(d.Run.Steps, func(s shownStep, above *shownStep, depth int) { t.line("%s", t.step(s, above, depth)) })
+		client.WalkSteps(d.Run.Steps, func(s client.Step, above *client.Step, depth int) { t.line("%s", t.step(s, above, depth)) })
 		t.line("")
 		if len(d.Actions) == 0 {
 			t.line("none of this has an effect")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/flightrules/flightrules/internal/client"
 )
 
 const tried = `rules:
@@ -55,7 +57,7 @@ func TestDryRun(t *testing.T) {
 	var answer struct {
 		Run struct {
 			Status string
-			Steps  []shownStep
+			Steps  []client.Step
 		}
 		Actions []struct {
 			Action string

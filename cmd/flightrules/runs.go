@@ -20,22 +20,7 @@ import (
 )
 
 // shownRun is what is printed of a run.
-type shownRun struct {
-	ID         string      `json:"id"`
-	Rule       string      `json:"rule"`
-	Status     string      `json:"status"`
-	Key        string      `json:"key"`
-	EventID    string      `json:"event_id"`
-	Attempt    int         `json:"attempt"`
-	Dead       bool        `json:"dead"`
-	Recoveries int         `json:"recoveries"`
-	CreatedAt  time.Time   `json:"created_at"`
-	StartedAt  *time.Time  `json:"started_at"`
-	FinishedAt *time.Time  `json:"finished_at"`
-	CancelAt   *time.Time  `json:"cancel_requested_at"`
-	Error      string      `json:"error"`
-	Steps      []shownStep `json:"steps"`
-}
+type shownRun struct{ client.Run }
 
 func (r shownRun) ended() bool { return r.FinishedAt != nil }
 
@@ -82,12 +67,18 @@ func runsCommand() *cobra.Command {
 func runsListCommand(use, short string) *cobra.Command {
 	var r remote
 	var rule, status, event string
-	var dead bool
+	var dead, follow bool
 	var limit int
 	cmd := r.command(&cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs)},
 		func(cmd *cobra.Command, c *client.Client, _ []string) error {
 			if limit < 1 {
 				return misused(cmd, errors.New("--limit is at least 1"))
+			}
+			if follow {
+				if status != "" || event != "" || dead {
+					return misused(cmd, errors.New("only --rule goes with -f"))
+				}
+				return followRuns(cmd, &r, c, rule)
 			}
 			list, more, err := c.First(cmd.Context(), runsPath(rule, status, event, dead), limit)
 			if err != nil {
@@ -105,7 +96,25 @@ func runsListCommand(use, short string) *cobra.Command {
 	flags.StringVar(&event, "event", "", "only those that an event began, by its id")
 	flags.BoolVar(&dead, "dead", false, "only dead letters: those that failed for good")
 	flags.IntVar(&limit, "limit", 50, "at most so many")
+	flags.BoolVarP(&follow, "follow", "f", false, "show the statuses that runs take from now on, until it is interrupted")
 	return cmd
+}
+
+// followRuns prints each status that a run takes, as it takes it.
+func followRuns(cmd *cobra.Command, r *remote, c *client.Client, rule string) error {
+	out := cmd.OutOrStdout()
+	return c.Follow(cmd.Context(), url.Values{"topics": {"run"}, "rule": {rule}}, func(m client.Message) error {
+		if r.output == "json" {
+			_, err := fmt.Fprintf(out, "%s\n", m.Data)
+			return err
+		}
+		var run client.RunChange
+		if err := json.Unmarshal(m.Data, &run); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(out, "%s\t%s\t%s\n", run.RunID, run.Rule, run.Status)
+		return err
+	})
 }
 
 func runsPath(rule, status, event string, dead bool) string {

@@ -24,36 +24,8 @@ func satellitesCommand() *cobra.Command {
 	return cmd
 }
 
-// shownSatellite is a satellite as the API has it.
-type shownSatellite struct {
-	ID               string            `json:"id"`
-	Name             string            `json:"name"`
-	Region           string            `json:"region"`
-	Tags             map[string]string `json:"tags"`
-	Status           string            `json:"status"`
-	LastEvent        *string           `json:"last_event"`
-	LastSeenAt       *time.Time        `json:"last_seen_at"`
-	OfflineThreshold string            `json:"offline_threshold"`
-	Version          string            `json:"version"`
-	CreatedAt        time.Time         `json:"created_at"`
-	Source           string            `json:"source"`
-	TokenIssued      bool              `json:"token_issued"`
-	Session          *struct {
-		Node        string    `json:"node"`
-		ConnectedAt time.Time `json:"connected_at"`
-	} `json:"session"`
-	Capabilities []string `json:"capabilities"`
-	Files        *struct{ Bundle, Status, Error string }
-	Work         []struct {
-		Capability string
-		Assigned   int
-		Unfit      []string
-	}
-	Results struct {
-		Buffered int64 `json:"buffered"`
-		Refused  int64 `json:"refused"`
-	} `json:"results"`
-}
+// shownSatellite is a satellite as it is printed.
+type shownSatellite struct{ client.SatelliteState }
 
 func (s shownSatellite) seen() string {
 	if s.LastSeenAt == nil {
@@ -106,8 +78,8 @@ func writeSatellite(w io.Writer, s shownSatellite) error {
 	}
 	line("tags", cmp.Or(strings.Join(tags, ", "), "-"))
 	status := s.Status
-	if s.LastEvent != nil {
-		status += ", after " + *s.LastEvent
+	if s.LastEvent != "" {
+		status += ", after " + s.LastEvent
 	}
 	line("status", status)
 	line("last seen", s.seen())

@@ -29,7 +29,7 @@ func silencesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, list []shownSilence) error {
+			return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, list []client.Silence) error {
 				table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(table, "ID\tSTART\tEND\tBY\tMATCH\tREASON")
 				for _, s := range list {
@@ -42,15 +42,6 @@ func silencesCommand() *cobra.Command {
 	list.Flags().BoolVar(&all, "all", false, "also those that are over")
 	cmd.AddCommand(list)
 	return cmd
-}
-
-type shownSilence struct {
-	ID     string    `json:"id"`
-	Match  string    `json:"match"`
-	Start  time.Time `json:"start"`
-	End    time.Time `json:"end"`
-	Reason string    `json:"reason"`
-	Author string    `json:"author"`
 }
 
 func silenceCommand() *cobra.Command {
@@ -83,7 +74,7 @@ func silenceAddCommand() *cobra.Command {
 		if err := c.Post(cmd.Context(), "/api/v1/silences", s, &answer); err != nil {
 			return err
 		}
-		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, made shownSilence) error {
+		return show(&r, cmd.OutOrStdout(), answer, func(w io.Writer, made client.Silence) error {
 			_, err := fmt.Fprintf(w, "silence %s: from %s until %s\n", made.ID, made.Start.UTC().Format(time.RFC3339), made.End.UTC().Format(time.RFC3339))
 			return err
 		})

@@ -1,34 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/flightrules/flightrules/internal/client"
 )
-
-// shownStep is what is printed of a step.
-type shownStep struct {
-	Path       string          `json:"path"`
-	ID         string          `json:"id"`
-	Action     string          `json:"action"`
-	Status     string          `json:"status"`
-	Attempt    int             `json:"attempt"`
-	Failures   int             `json:"failures"`
-	Iteration  []string        `json:"iteration"`
-	Parent     *int            `json:"parent"`
-	StartedAt  time.Time       `json:"started_at"`
-	FinishedAt *time.Time      `json:"finished_at"`
-	DueAt      *time.Time      `json:"due_at"`
-	Input      json.RawMessage `json:"input"`
-	Output     json.RawMessage `json:"output"`
-	Error      string          `json:"error"`
-}
 
 // signs are what a status looks like.
 var signs = map[string]struct{ mark, colour string }{
@@ -59,7 +39,7 @@ func (t *tracer) all(run shownRun) error {
 	if len(run.Steps) > 0 {
 		t.line("")
 	}
-	walkSteps(run.Steps, func(s shownStep, above *shownStep, depth int) {
+	client.WalkSteps(run.Steps, func(s client.Step, above *client.Step, depth int) {
 		t.line("%s", t.step(s, above, depth))
 	})
 	return t.err
@@ -105,7 +85,7 @@ func (t *tracer) news(run shownRun) {
 			t.line("%s", text)
 		}
 	}
-	walkSteps(run.Steps, func(s shownStep, above *shownStep, depth int) {
+	client.WalkSteps(run.Steps, func(s client.Step, above *client.Step, depth int) {
 		text := t.step(s, above, depth)
 		say(s.Path+"@"+strings.Join(s.Iteration, "."), text, text)
 	})
@@ -144,9 +124,9 @@ func times(n int) string {
 
 // step is a step with what it was told and gave, below the one that it stands
 // below.
-func (t *tracer) step(s shownStep, above *shownStep, depth int) string {
+func (t *tracer) step(s client.Step, above *client.Step, depth int) string {
 	sign := signs[s.Status]
-	text := s.name(above) + "  " + s.Status + "  " + clock(s.StartedAt)
+	text := nameOf(&s, above) + "  " + s.Status + "  " + clock(s.StartedAt)
 	if s.FinishedAt != nil && s.Status != "skipped" {
 		text += "  took " + took(s.StartedAt, s.FinishedAt)
 	}
@@ -172,8 +152,8 @@ func (t *tracer) step(s shownStep, above *shownStep, depth int) string {
 	return text
 }
 
-// name is where a step stands below another, and what it is.
-func (s shownStep) name(above *shownStep) string {
+// nameOf is where a step stands below another, and what it is.
+func nameOf(s, above *client.Step) string {
 	path, around := s.Path, 0
 	if above != nil {
 		path, around = strings.TrimPrefix(s.Path, above.Path+"."), len(above.Iteration)
@@ -191,7 +171,7 @@ func (s shownStep) name(above *shownStep) string {
 
 // turn is which time of the block around it a step was done in: a loop counts
 // its turns, and a block with retry its attempts.
-func turn(own []string, above *shownStep) string {
+func turn(own []string, above *client.Step) string {
 	text := ""
 	if above != nil && above.Action == "repeat" {
 		text, own = "index "+own[len(own)-1], own[:len(own)-1]
@@ -200,41 +180,4 @@ func turn(own []string, above *shownStep) string {
 		text = strings.TrimSuffix("attempt "+strings.Join(own, ".")+", "+text, ", ")
 	}
 	return text
-}
-
-// walkSteps goes over steps as a tree, the branches of a parallel one after
-// the other.
-func walkSteps(steps []shownStep, visit func(s shownStep, above *shownStep, depth int)) {
-	below := map[int][]int{} // -1: those that stand below none
-	for i, s := range steps {
-		parent := -1
-		if s.Parent != nil {
-			parent = *s.Parent
-		}
-		below[parent] = append(below[parent], i)
-	}
-	var walk func(parent, depth int)
-	walk = func(parent, depth int) {
-		list := below[parent]
-		var above *shownStep
-		if parent >= 0 {
-			above = &steps[parent]
-			if above.Action == "parallel" {
-				slices.SortStableFunc(list, func(a, b int) int { return byBranch(steps[a], steps[b]) })
-			}
-		}
-		for _, i := range list {
-			visit(steps[i], above, depth)
-			walk(i, depth+1)
-		}
-	}
-	walk(-1, 0)
-}
-
-// byBranch orders steps of parallel by the attempt of the whole and by branch:
-// "actions[0].parallel[10][2]" stands in the list "actions[0].parallel[10]".
-func byBranch(a, b shownStep) int {
-	number := func(x, y string) int { return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)) }
-	branch := func(s shownStep) string { return s.Path[:strings.LastIndexByte(s.Path, '[')] }
-	return cmp.Or(slices.CompareFunc(a.Iteration, b.Iteration, number), number(branch(a), branch(b)))
 }

@@ -150,6 +150,9 @@ func TestBatchesAreSmall(t *testing.T) {
 		const n = 5000
 		f.past(n)
 		before := f.counts()
+		if f.count("run_changes") < n {
+			t.Fatalf("%d statuses of %d runs are on record", f.count("run_changes"), n)
+		}
 		foreseen, removed := retention.Counts{}, retention.Counts{}
 		f.prune(true, func(some retention.Counts) {
 			for table, rows := range some {
@@ -175,6 +178,9 @@ func TestBatchesAreSmall(t *testing.T) {
 			if removed[table] != rows || foreseen[table] != rows {
 				t.Errorf("%s: %d rows are gone and %d were foreseen, want %d", table, removed[table], foreseen[table], rows)
 			}
+		}
+		if left := f.count("run_changes"); left != 0 {
+			t.Errorf("%d statuses of runs are left that are gone", left)
 		}
 		if batches < 5*n/retention.Batch {
 			t.Errorf("only %d batches", batches)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,7 @@ type schema struct {
 	Properties map[string]schema `json:"properties"`
 	Required   []string          `json:"required"`
 	Items      *schema           `json:"items"`
+	AnyOf      []schema          `json:"anyOf"`
 }
 
 // caller makes random calls of what a document describes.
@@ -295,6 +297,8 @@ func TestRandomCalls(t *testing.T) {
 			}
 		}
 
+		c.compareTypes()
+
 		type one struct{ method, path string }
 		var operations []one
 		for path, methods := range c.doc.Paths {
@@ -332,4 +336,81 @@ func TestRandomCalls(t *testing.T) {
 			t.Errorf("only %d of %d calls were good", done[2], calls)
 		}
 	})
+}
+
+// compareTypes looks whether what commands and pages read of answers is what the
+// document says that there is.
+func (c *caller) compareTypes() {
+	c.t.Helper()
+	for name, of := range map[string]any{
+		"Transition": client.Transition{}, "Entity": client.Entity{}, "Event": client.Event{}, "Decision": client.Decision{}, "Trace": client.Run{}, "RuleSource": client.Rule{},
+		"Activity": client.Activity{}, "Explanation": client.Explanation{}, "Kind": client.Kind{}, "Overview": client.Overview{}, "Silence": client.Silence{},
+		"AuditEntry": client.AuditEntry{}, "SatelliteItem": client.SatelliteState{}, "SatelliteRegionItem": client.Region{}, "Problem": client.Problem{},
+		"HealthcheckItem": client.Check{}, "HealthcheckResultItem": client.CheckResult{},
+	} {
+		s, ok := c.doc.Components.Schemas[name]
+		if !ok {
+			c.t.Errorf("the document has no %s, but %v", name, slices.Sorted(maps.Keys(c.doc.Components.Schemas)))
+			continue
+		}
+		c.compare(name, reflect.TypeOf(of), s)
+	}
+}
+
+func (c *caller) compare(where string, t reflect.Type, s schema) {
+	c.t.Helper()
+	for len(s.AnyOf) > 0 { // it may be null
+		s = s.AnyOf[0]
+	}
+	if s.Ref != "" {
+		s = c.doc.Components.Schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	kinds, _ := s.Type.([]any)
+	if kind, ok := s.Type.(string); ok {
+		kinds = []any{kind}
+	}
+	want := map[reflect.Kind]string{
+		reflect.String: "string", reflect.Bool: "boolean", reflect.Int: "integer", reflect.Int64: "integer", reflect.Float64: "number",
+		reflect.Slice: "array", reflect.Map: "object", reflect.Struct: "object",
+	}[t.Kind()]
+	switch {
+	case t == reflect.TypeFor[json.RawMessage]():
+		return
+	case t == reflect.TypeFor[time.Time]():
+		want = "string"
+	}
+	if t.Kind() != reflect.Interface && !slices.Contains(kinds, any(want)) {
+		c.t.Errorf("%s is read as %s, and is %v", where, want, s.Type)
+		return
+	}
+	switch {
+	case want == "array" && s.Items != nil:
+		c.compare(where+"[]", t.Elem(), *s.Items)
+	case t.Kind() == reflect.Struct && want == "object":
+		c.compareFields(where, t, s)
+	}
+}
+
+func (c *caller) compareFields(where string, t reflect.Type, s schema) {
+	c.t.Helper()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous {
+			c.compareFields(where, f.Type, s)
+			continue
+		}
+		property, ok := s.Properties[name]
+		if where == "Activity.last_run" && name == "steps" {
+			continue // a run that is not asked for alone has none
+		}
+		if !ok {
+			c.t.Errorf("%s.%s is read, and there is none", where, name)
+			continue
+		}
+		c.compare(where+"."+name, f.Type, property)
+	}
 }

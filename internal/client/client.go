@@ -229,12 +229,11 @@ const reconnectAfter = time.Second
 
 // Follow hands on what happens from now on, until ctx ends or each fails. Where
 // the connection breaks off it goes on from there, so that nothing is missed and
-// nothing comes twice. ready, which may be nil, is called whenever it listens.
-// What the API refuses is a *Problem.
-func (c *Client) Follow(ctx context.Context, query url.Values, ready func(), each func(Message) error) error {
+// nothing comes twice. What the API refuses is a *Problem.
+func (c *Client) Follow(ctx context.Context, query url.Values, each func(Message) error) error {
 	last := ""
 	for {
-		err := c.follow(ctx, query, &last, ready, each)
+		err := c.follow(ctx, query, &last, each)
 		var refused *Problem
 		switch stop, ok := err.(stopped); {
 		case ok:
@@ -257,24 +256,19 @@ func (c *Client) Follow(ctx context.Context, query url.Values, ready func(), eac
 // stopped is an error of who is told, and no reason to ask again.
 type stopped struct{ error }
 
-func (c *Client) follow(ctx context.Context, query url.Values, last *string, ready func(), each func(Message) error) error {
+func (c *Client) follow(ctx context.Context, query url.Values, last *string, each func(Message) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+"/api/v1/stream?"+query.Encode(), http.NoBody)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
 	if *last != "" {
 		req.Header.Set("Last-Event-ID", *last)
 	}
-	endless := http.Client{Transport: c.http.Transport}
-	res, err := endless.Do(req)
+	res, err := c.endless(req)
 	if err != nil {
-		return fmt.Errorf("is the engine running at %s? %w", c.server, err)
+		return err
 	}
 	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
-	if res.StatusCode >= 400 {
-		return refusal(res)
-	}
 	lines := bufio.NewReader(res.Body)
 	var m Message
 	for {
@@ -291,9 +285,7 @@ func (c *Client) follow(ctx context.Context, query url.Values, last *string, rea
 		case "data":
 			m.Data = json.RawMessage(value)
 		case "":
-			if m.Topic == "ready" && ready != nil {
-				ready()
-			} else if m.Topic != "" && m.Topic != "ready" {
+			if m.Topic != "" && m.Topic != "ready" {
 				if err := each(m); err != nil {
 					return stopped{err}
 				}
@@ -317,16 +309,25 @@ func (c *Client) Download(ctx context.Context, path string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	endless := http.Client{Transport: c.http.Transport}
-	res, err := endless.Do(req)
+	res, err := c.endless(req)
 	if err != nil {
-		return fmt.Errorf("is the engine running at %s? %w", c.server, err)
+		return err
 	}
 	defer func() { _ = res.Body.Close() }() // what was wanted of it has been read
-	if res.StatusCode >= 400 {
-		return refusal(res)
-	}
 	_, err = io.Copy(w, res.Body)
 	return err
+}
+
+// endless sends a request whose answer may take as long as it likes.
+func (c *Client) endless(req *http.Request) (*http.Response, error) {
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	patient := http.Client{Transport: c.http.Transport}
+	res, err := patient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("is the engine running at %s? %w", c.server, err)
+	}
+	if res.StatusCode >= 400 {
+		return nil, errors.Join(refusal(res), res.Body.Close())
+	}
+	return res, nil
 }

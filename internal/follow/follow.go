@@ -155,7 +155,7 @@ func (f *Follower) run(ctx context.Context) {
 			f.log.Warn("the logs could not be followed", "error", err)
 		}
 		rest := time.After(restBetween)
-		if err == nil && !logs.waiting() {
+		if err != nil || !logs.waiting() {
 			select {
 			case <-ctx.Done():
 				return

@@ -40,18 +40,30 @@ func wanted(op *huma.Operation) plugins.Role {
 // credentials are what a request may show of whose it is.
 type credentials struct{ method, authorization, cookies, remote string }
 
+type credentialsKey struct{}
+
+// still says whether whose request it is would be let in again: a token or a
+// session can end while a request goes on.
+func (s *Server) still(ctx context.Context) bool {
+	by, _ := ctx.Value(credentialsKey{}).(credentials)
+	caller, err := s.known(ctx, by)
+	return err == nil && caller.May(plugins.Viewer)
+}
+
 // identify finds out whose the request is. What it changes bears their name.
 func (s *Server) identify(ctx huma.Context, next func(huma.Context)) {
 	if wanted(ctx.Operation()) == anyone {
 		next(ctx)
 		return
 	}
-	caller, problem := s.admit(ctx.Context(), credentials{ctx.Method(), ctx.Header("Authorization"), ctx.Header("Cookie"), ctx.RemoteAddr()})
+	by := credentials{ctx.Method(), ctx.Header("Authorization"), ctx.Header("Cookie"), ctx.RemoteAddr()}
+	caller, problem := s.admit(ctx.Context(), by)
 	if problem != nil {
 		refuse(ctx, problem)
 		return
 	}
-	next(huma.WithContext(ctx, withActor(context.WithValue(ctx.Context(), callerKey{}, caller), caller)))
+	inner := context.WithValue(context.WithValue(ctx.Context(), callerKey{}, caller), credentialsKey{}, by)
+	next(huma.WithContext(ctx, withActor(inner, caller)))
 }
 
 // permit turns away who lacks the role.

@@ -11,3 +11,6 @@ func (s *Server) Readers() int { return len(s.readers) }
 
 // SetLimit says how long an operation may take.
 func (s *Server) SetLimit(d time.Duration) { s.requestLimit = d }
+
+// SetPing says how often it is looked whether a reader of a stream still may.
+func (s *Server) SetPing(d time.Duration) { s.ping = d }

@@ -79,6 +79,7 @@ type fixture struct {
 	t       *testing.T
 	db      *db.DB
 	url     string
+	decided int
 	server  *httpapi.Server
 	handler http.Handler
 	planets *entities.Handle[planet]

@@ -104,6 +104,7 @@ type Server struct {
 	follow       *follow.Follower
 	readers      chan struct{} // a place for each stream
 	patience     time.Duration // of streams
+	ping         time.Duration // of streams
 	requestLimit time.Duration
 	lost         http.Handler // nil: browsers get what others get
 }
@@ -127,7 +128,7 @@ func New(c Config) *Server {
 	installProblems()
 	s := &Server{
 		Config: c, tokens: NewTokens(c.DB, c.Now, c.Log), refusals: refusal.New(refusalBurst, refusalPause), mux: http.NewServeMux(),
-		follow: follow.New(c.DB, c.Entities, c.Log, encode), readers: make(chan struct{}, maxReaders), patience: streamPatience, requestLimit: requestLimit,
+		follow: follow.New(c.DB, c.Entities, c.Log, encode), readers: make(chan struct{}, maxReaders), patience: streamPatience, ping: streamPing, requestLimit: requestLimit,
 	}
 	for table, note := range map[string]string{
 		"tokens":   "Who may use the HTTP API.",

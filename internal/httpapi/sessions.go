@@ -116,11 +116,7 @@ func (t *Tokens) Session(ctx context.Context, session string) (Caller, error) {
 func (s *Server) SignIn(ctx context.Context, plain, remote string) (session string, c Caller, err error) {
 	session, c, err = s.tokens.BeginSession(ctx, strings.TrimSpace(plain))
 	if err == nil {
-		var row auditRow
-		if row, err = s.note(withActor(ctx, c), http.MethodPost, "/login", remote); err == nil {
-			row.Status = http.StatusSeeOther
-			s.outcome(ctx, row)
-		}
+		err = s.noted(withActor(ctx, c), "/login", remote)
 	}
 	if !errors.Is(err, ErrUnauthenticated) {
 		return session, c, err
@@ -130,6 +126,24 @@ func (s *Server) SignIn(ctx context.Context, plain, remote string) (session stri
 	}
 	s.Log.Warn("a sign-in without a valid token was refused", "remote", remote)
 	return "", Caller{}, err
+}
+
+// SignOut is EndSession, in the name of whose it is.
+func (s *Server) SignOut(ctx context.Context, session, remote string) error {
+	if err := s.noted(ctx, "/logout", remote); err != nil {
+		return err
+	}
+	return s.tokens.EndSession(ctx, session)
+}
+
+// noted puts a form into the audit that is no call of the API.
+func (s *Server) noted(ctx context.Context, path, remote string) error {
+	row, err := s.note(ctx, http.MethodPost, path, remote)
+	if err == nil {
+		row.Status = http.StatusSeeOther
+		s.outcome(ctx, row)
+	}
+	return err
 }
 
 // cookieIn is the value of a cookie in a header; "" when it is not there.

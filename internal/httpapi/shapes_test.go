@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -133,4 +134,13 @@ func golden(t *testing.T, name string, body []byte) {
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
+}
+
+// insertDecision has a rule have started something now.
+func (f *fixture) insertDecision(rule string) {
+	f.t.Helper()
+	f.decided++
+	f.insert(&journal.Decision{
+		Seq: int64(1000 + f.decided), Rule: rule, Version: "1", Trigger: "1", EventID: fmt.Sprintf("d%d", f.decided), Outcome: journal.Started, At: db.At(f.clock()),
+	})
 }

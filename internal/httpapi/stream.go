@@ -23,7 +23,8 @@ const (
 	maxReaders = 500
 	// streamPatience is how long a reader may take for what is sent at once.
 	streamPatience = 10 * time.Second
-	// streamPing is how often a quiet stream says that it is there.
+	// streamPing is how often a quiet stream says that it is there, and how often
+	// it is looked whether who reads it still may.
 	streamPing = 15 * time.Second
 )
 
@@ -102,11 +103,13 @@ type reader struct {
 	in       *getStream
 	w        http.ResponseWriter
 	patience time.Duration
+	ping     time.Duration
 	at       follow.Place // of what was sent, or passed over
 	sent     follow.Place // of the id that the client knows
 }
 
-// stream goes on until the client goes, is too slow, or the engine stops.
+// stream goes on until the client goes, is too slow or may not any more, or the
+// engine stops.
 func (s *Server) stream(hctx huma.Context, in *getStream, from *follow.Place) {
 	w, ok := hctx.BodyWriter().(http.ResponseWriter)
 	if !ok {
@@ -116,7 +119,7 @@ func (s *Server) stream(hctx huma.Context, in *getStream, from *follow.Place) {
 	hctx.SetHeader("Content-Type", "text/event-stream")
 	hctx.SetHeader("Cache-Control", "no-store")
 	hctx.SetHeader("X-Accel-Buffering", "no") // of a proxy
-	r := &reader{in: in, w: w, patience: s.patience}
+	r := &reader{in: in, w: w, patience: s.patience, ping: s.ping}
 	defer func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) }() // the connection may serve others
 	if r.write([]byte(": flightrules\n\n")) != nil {
 		return
@@ -138,7 +141,13 @@ func (s *Server) stream(hctx huma.Context, in *getStream, from *follow.Place) {
 	}
 	r.sent = r.at
 	index := v.Next
-	for {
+	for admitted := time.Now(); ; {
+		if time.Since(admitted) >= s.ping {
+			if !s.still(ctx) {
+				return
+			}
+			admitted = time.Now()
+		}
 		if err := s.catchUp(ctx, r, v.Reached); err != nil {
 			return
 		}
@@ -190,7 +199,7 @@ func (r *reader) send(list []follow.Message) error {
 // wait waits for news, and says now and then that the stream is there and how far
 // it is. false: the client has gone.
 func (r *reader) wait(ctx context.Context, news <-chan struct{}) bool {
-	ping := time.NewTimer(streamPing)
+	ping := time.NewTimer(r.ping)
 	defer ping.Stop()
 	select {
 	case <-ctx.Done():

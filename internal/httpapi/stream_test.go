@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/flightrules/flightrules/engine/journal"
 	"github.com/flightrules/flightrules/internal/db"
 	"github.com/flightrules/flightrules/internal/dbtest"
+	"github.com/flightrules/flightrules/internal/httpapi"
 	"github.com/flightrules/flightrules/plugins"
 )
 
@@ -258,7 +260,7 @@ func TestStreamWaitsForWhatIsCommittedLate(t *testing.T) {
 				return err
 			}
 		}
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond) // that nothing comes can only be waited for: it is longer than a follower waits for numbers that nobody brings
 		select {
 		case m := <-l.list:
 			return fmt.Errorf("%+v came while what is before it was not there", m)
@@ -294,11 +296,16 @@ func TestAStuckReader(t *testing.T) {
 	defer good.close()
 	ready := good.next()
 	payload := strings.Repeat("x", 100_000)
-	const n = 200 // 20 MB: more than buffers and the ring hold
+	const n, together = 200, 20 // 20 MB: more than buffers and the ring hold
 	for i := range n {
 		f.as(plugins.Operator, "POST", "/api/v1/events", fmt.Sprintf(`{"id":"big-%d","name":"custom.big","payload":{"text":%q}}`, i, payload)).want(201)
-		if m := good.next(); !strings.Contains(m.data, fmt.Sprintf(`"big-%d"`, i)) {
-			t.Fatalf("message %d is %.100s", i, m.data)
+		if i%together < together-1 {
+			continue
+		}
+		for j := i + 1 - together; j <= i; j++ {
+			if m := good.next(); !strings.Contains(m.data, fmt.Sprintf(`"big-%d"`, j)) {
+				t.Fatalf("message %d is %.100s", j, m.data)
+			}
 		}
 	}
 	for range 200 {
@@ -316,6 +323,53 @@ func TestAStuckReader(t *testing.T) {
 	for i := range n {
 		if m := again.next(); !strings.Contains(m.data, fmt.Sprintf(`"big-%d"`, i)) {
 			t.Fatalf("message %d is %.100s", i, m.data)
+		}
+	}
+}
+
+// TestAStreamEndsWithItsToken has a token revoked, and a session end, while
+// somebody reads by it.
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	f := newFixture(t, dbtest.SQLite(t))
+	f.server.SetPing(50 * time.Millisecond)
+	server := f.serve()
+	plain, token, err := f.server.Tokens().Create(t.Context(), "ann", plugins.Viewer, time.Time{})
+	f.no(err)
+	session, _, err := f.server.SignIn(t.Context(), f.tokens[plugins.Operator], "192.0.2.1:1")
+	f.no(err)
+	read := func(header, value string) (ended <-chan struct{}) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/api/v1/stream", nil)
+		f.no(err)
+		req.Header.Set(header, value)
+		res, err := server.Client().Do(req)
+		f.no(err)
+		if res.StatusCode != 200 {
+			t.Fatalf("status %d", res.StatusCode)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = io.Copy(io.Discard, res.Body) // how it ends is not told
+			_ = res.Body.Close()
+		}()
+		return done
+	}
+	byToken, bySession := read("Authorization", "Bearer "+plain), read("Cookie", httpapi.SessionCookie+"="+session)
+	select {
+	case <-byToken:
+		t.Error("the stream has ended before its token")
+	case <-bySession:
+		t.Error("the stream has ended before its session")
+	case <-time.After(300 * time.Millisecond): // several times as long as it is looked again
+	}
+	f.no(f.server.Tokens().Revoke(t.Context(), token.ID))
+	f.no(f.server.Tokens().EndSession(t.Context(), session))
+	for what, ended := range map[string]<-chan struct{}{"token": byToken, "session": bySession} {
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Errorf("the stream goes on without its %s", what)
 		}
 	}
 }

@@ -1,20 +1,20 @@
 package web
 
 import (
-	"encoding/json"
 	"errors"
 	"html/template"
+	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flightrules/flightrules/internal/client"
 	"github.com/flightrules/flightrules/internal/duration"
-	"github.com/flightrules/flightrules/internal/httpapi"
 )
 
 type silencesView struct {
-	Items  []silence
+	Items  []client.Silence
 	After  string
 	Open   bool
 	Match  string
@@ -32,15 +32,15 @@ func (s *Site) showSilences(p *page, v silencesView, refused *client.Problem) er
 	if v.Open {
 		target += "&open=true"
 	}
-	var l list[silence]
+	var l client.Page[client.Silence]
 	if err := p.get(target, &l); err != nil {
 		return err
 	}
-	v.Items, v.After = l.Items, l.after()
+	v.Items, v.After = l.Items, l.Next
 	if v.Open { // one that is over is open until its end has been seen to
-		v.Items = slices.DeleteFunc(v.Items, func(one silence) bool { return !one.End.After(s.now()) })
+		v.Items = slices.DeleteFunc(v.Items, func(one client.Silence) bool { return !one.End.After(s.now()) })
 	}
-	status := 200
+	status := http.StatusOK
 	if refused != nil {
 		status = refused.Status
 	}
@@ -71,12 +71,11 @@ func (s *Site) unsilence(p *page) error {
 }
 
 type replayView struct {
-	Rules   []rule
+	Rules   []client.Rule
 	Rule    string
 	Since   string
 	Text    string // a file of rules to be tried; "": those in force
 	Picture template.HTML
-	Report  json.RawMessage
 }
 
 func (s *Site) replayForm(p *page) error { return s.showReplay(p, replayView{Since: "24h"}, nil) }
@@ -86,7 +85,7 @@ func (s *Site) showReplay(p *page, v replayView, refused *client.Problem) error 
 	if v.Rules, err = p.allRules(); err != nil {
 		return err
 	}
-	status := 200
+	status := http.StatusOK
 	if refused != nil {
 		status = refused.Status
 	}
@@ -105,7 +104,7 @@ func (s *Site) replay(p *page) error {
 	if v.Since != "" {
 		d, err := duration.Parse(v.Since)
 		if err != nil {
-			return s.showReplay(p, v, &client.Problem{Status: 422, Title: "Unprocessable Entity", Detail: "Since: " + err.Error()})
+			return s.showReplay(p, v, &client.Problem{Status: http.StatusUnprocessableEntity, Title: "Unprocessable Entity", Detail: "Since: " + err.Error()})
 		}
 		body["since"] = s.now().Add(-d).Format(time.RFC3339)
 	}
@@ -116,30 +115,38 @@ func (s *Site) replay(p *page) error {
 	if err != nil {
 		return err
 	}
-	v.Picture = template.HTML(picture) //nolint:gosec // it is drawn by internal/replay, which escapes what it shows
+	v.Picture = withoutStyle(picture)
 	return s.showReplay(p, v, nil)
 }
 
+// withoutStyle is a picture without the style sheet in it, which pages may not
+// have: theirs has what it says. It comes from the API, which escapes what it shows.
+func withoutStyle(svg string) template.HTML {
+	head, rest, _ := strings.Cut(svg, "<style>")
+	_, tail, _ := strings.Cut(rest, "</style>")
+	return template.HTML(head + tail)
+}
+
 type auditView struct {
-	Items []httpapi.AuditEntry
+	Items []client.AuditEntry
 	After string
 }
 
 func (s *Site) audit(p *page) error {
-	var l list[httpapi.AuditEntry]
+	var l client.Page[client.AuditEntry]
 	if err := p.get("/api/v1/audit?limit=100&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	return p.show("audit", view{Title: "Audit", Section: "audit", Data: auditView{l.Items, l.after()}})
+	return p.show("audit", view{Title: "Audit", Section: "audit", Data: auditView{l.Items, l.Next}})
 }
 
 type settingsView struct {
-	Overview httpapi.Overview
-	Tokens   []token
+	Overview client.Overview
+	Tokens   []client.Token
 	After    string
 	Name     string
-	New      *token // that was made a moment ago, and is shown this once
-	Problems []problem
+	New      *client.Token // that was made a moment ago, and is shown this once
+	Problems []client.LoadProblem
 }
 
 func (s *Site) settings(p *page) error { return s.showSettings(p, settingsView{}, nil) }
@@ -149,13 +156,13 @@ func (s *Site) showSettings(p *page, v settingsView, refused *client.Problem) er
 		return err
 	}
 	if (view{Caller: p.caller}).Admin() {
-		var l list[token]
+		var l client.Page[client.Token]
 		if err := p.get("/api/v1/tokens?limit=100&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 			return err
 		}
-		v.Tokens, v.After = l.Items, l.after()
+		v.Tokens, v.After = l.Items, l.Next
 	}
-	status := 200
+	status := http.StatusOK
 	if refused != nil {
 		status = refused.Status
 	}
@@ -168,11 +175,11 @@ func (s *Site) newToken(p *page) error {
 	if text := p.r.PostFormValue("ends"); text != "" {
 		d, err := duration.Parse(text)
 		if err != nil {
-			return s.showSettings(p, v, &client.Problem{Status: 422, Title: "Unprocessable Entity", Detail: "Ends after: " + err.Error()})
+			return s.showSettings(p, v, &client.Problem{Status: http.StatusUnprocessableEntity, Title: "Unprocessable Entity", Detail: "Ends after: " + err.Error()})
 		}
 		body["expires_at"] = s.now().Add(d).Format(time.RFC3339)
 	}
-	var made token
+	var made client.Token
 	err := p.post("/api/v1/tokens", body, &made)
 	if problem, ok := errors.AsType[*client.Problem](err); ok {
 		return s.showSettings(p, v, problem)

@@ -3,26 +3,26 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/flightrules/flightrules/internal/client"
-	"github.com/flightrules/flightrules/internal/httpapi"
 )
 
 type kindsView struct {
-	Kinds  []kind
-	Counts map[string]httpapi.KindCount
+	Kinds  []client.Kind
+	Counts map[string]client.KindCount
 }
 
 func (s *Site) kinds(p *page) error {
-	var kinds list[kind]
-	var o httpapi.Overview
+	var kinds client.Page[client.Kind]
+	var o client.Overview
 	if err := p.all(map[string]any{"/api/v1/kinds": &kinds, "/api/v1/overview": &o}); err != nil {
 		return err
 	}
-	v := kindsView{Kinds: kinds.Items, Counts: map[string]httpapi.KindCount{}}
+	v := kindsView{Kinds: kinds.Items, Counts: map[string]client.KindCount{}}
 	for _, k := range o.Kinds {
 		v.Counts[k.Name] = k
 	}
@@ -30,11 +30,11 @@ func (s *Site) kinds(p *page) error {
 }
 
 type entitiesView struct {
-	Kind         kind
-	Count        httpapi.KindCount
+	Kind         client.Kind
+	Count        client.KindCount
 	Search       string
 	Status       string
-	Items        []entity
+	Items        []client.Entity
 	Columns      []string
 	After, Query string // where the list goes on, and by what it is narrowed
 }
@@ -45,7 +45,7 @@ func (s *Site) entities(p *page) error {
 	if err := p.get("/api/v1/kinds/"+url.PathEscape(name), &v.Kind); err != nil {
 		return err
 	}
-	var o httpapi.Overview
+	var o client.Overview
 	if err := p.get("/api/v1/overview", &o); err != nil {
 		return err
 	}
@@ -55,16 +55,16 @@ func (s *Site) entities(p *page) error {
 		}
 	}
 	narrow := url.Values{"search": {v.Search}, "status": {v.Status}}
-	var l list[entity]
+	var l client.Page[client.Entity]
 	if err := p.get("/api/v1/entities?limit=100&kind="+url.QueryEscape(name)+"&"+narrow.Encode()+"&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	v.Items, v.After, v.Query, v.Columns = l.Items, l.after(), narrow.Encode(), columnsOf(l.Items)
+	v.Items, v.After, v.Query, v.Columns = l.Items, l.Next, narrow.Encode(), columnsOf(l.Items)
 	return p.show("entities", view{Title: name, Section: "entities", Live: "topics=transition&kind=" + url.QueryEscape(name), Data: v})
 }
 
 // columnsOf are the fields that a list shows: the first few that are no objects.
-func columnsOf(items []entity) []string {
+func columnsOf(items []client.Entity) []string {
 	const most = 5
 	seen := map[string]bool{}
 	var names []string
@@ -85,17 +85,17 @@ func columnsOf(items []entity) []string {
 }
 
 type entityView struct {
-	Entity      *entity // nil: it is not there any more
+	Entity      *client.Entity // nil: it is not there any more
 	Kind, ID    string
 	Timeline    timeline
 	Ranges      []rangeLink
 	Wider       string // and where to look otherwise: queries of this page
 	Earlier     string
 	Later       string
-	Transitions []transition
+	Transitions []client.Transition
 	After       string
-	Rules       []rule // that look at its kind
-	Events      []event
+	Rules       []client.Rule // that look at its kind
+	Events      []client.Event
 }
 
 type rangeLink struct {
@@ -109,25 +109,25 @@ const maxDrawn = 1000
 func (s *Site) entity(p *page) error {
 	v := entityView{Kind: p.r.PathValue("kind"), ID: p.r.PathValue("id")}
 	one := "/api/v1/entities/" + url.PathEscape(v.Kind) + "/" + url.PathEscape(v.ID)
-	var e entity
+	var e client.Entity
 	switch err := p.get(one, &e); {
 	case err == nil:
 		v.Entity = &e
-	case !isMissing(err):
+	case !refusedWith(err, http.StatusNotFound):
 		return err
 	}
 	if err := p.timeline(&v, one); err != nil {
 		return err
 	}
-	var changes list[transition]
+	var changes client.Page[client.Transition]
 	if err := p.get(one+"/transitions?limit=50&after="+url.QueryEscape(p.query("after")), &changes); err != nil {
 		return err
 	}
-	v.Transitions, v.After = changes.Items, changes.after()
+	v.Transitions, v.After = changes.Items, changes.Next
 	if v.Entity == nil && len(v.Transitions) == 0 && p.query("after") == "" {
-		return &client.Problem{Status: 404, Title: "Not Found", Detail: fmt.Sprintf("There is no %s %s, and none is in the history.", v.Kind, v.ID)}
+		return &client.Problem{Status: http.StatusNotFound, Title: "Not Found", Detail: fmt.Sprintf("There is no %s %s, and none is in the history.", v.Kind, v.ID)}
 	}
-	var events list[event]
+	var events client.Page[client.Event]
 	if err := p.get("/api/v1/events?limit=10&kind="+url.QueryEscape(v.Kind)+"&entity="+url.QueryEscape(v.ID), &events); err != nil {
 		return err
 	}
@@ -172,27 +172,22 @@ func (p *page) timeline(v *entityView, one string) error {
 		v.Later = between(from.Add(length/2), earliest(to.Add(length/2), now))
 	}
 
-	var changes list[transition]
+	var changes client.Page[client.Transition]
 	if err := p.get(fmt.Sprintf("%s/transitions?limit=%d&from=%s&to=%s", one, maxDrawn, instant(from), instant(to)), &changes); err != nil {
 		return err
 	}
-	v.Timeline = timeline{From: from, To: to, Cut: changes.Next != nil}
+	v.Timeline = timeline{From: from, To: to, Cut: changes.Next != ""}
 	drawn := from
 	if v.Timeline.Cut {
 		drawn = changes.Items[len(changes.Items)-1].At
 	}
-	var before entity
-	if err := p.get(one+"?at="+instant(drawn), &before); err != nil && !isMissing(err) && !isGone(err) {
+	var before client.Entity
+	if err := p.get(one+"?at="+instant(drawn), &before); err != nil && !refusedWith(err, http.StatusNotFound, http.StatusGone) {
 		return err
 	}
 	slices.Reverse(changes.Items)
 	v.Timeline.Lines = drawTimeline(from, to, before.State, changes.Items)
 	return nil
-}
-
-func isGone(err error) bool {
-	problem, ok := err.(*client.Problem) //nolint:errorlint // the client gives it as it is
-	return ok && problem.Status == 410
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -217,10 +212,10 @@ func between(from, to time.Time) string {
 
 type transitionsView struct {
 	Filter map[string]string
-	Items  []transition
+	Items  []client.Transition
 	After  string
 	Query  string
-	Kinds  []kind
+	Kinds  []client.Kind
 }
 
 // filters are what the log can be narrowed by.
@@ -240,12 +235,12 @@ func (s *Site) transitions(p *page) error {
 		}
 	}
 	v.Query = narrow.Encode()
-	var l list[transition]
+	var l client.Page[client.Transition]
 	if err := p.get("/api/v1/transitions?limit=100&"+v.Query+"&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	v.Items, v.After = l.Items, l.after()
-	var kinds list[kind]
+	v.Items, v.After = l.Items, l.Next
+	var kinds client.Page[client.Kind]
 	if err := p.get("/api/v1/kinds", &kinds); err != nil {
 		return err
 	}
@@ -266,7 +261,7 @@ func inputTime(text string) string {
 
 type eventsView struct {
 	Name, Kind, Entity string
-	Items              []event
+	Items              []client.Event
 	After, Query       string
 }
 
@@ -274,24 +269,24 @@ func (s *Site) events(p *page) error {
 	v := eventsView{Name: p.query("name"), Kind: p.query("kind"), Entity: p.query("entity")}
 	narrow := url.Values{"name": {v.Name}, "kind": {v.Kind}, "entity": {v.Entity}}
 	v.Query = narrow.Encode()
-	var l list[event]
+	var l client.Page[client.Event]
 	if err := p.get("/api/v1/events?limit=100&"+v.Query+"&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	v.Items, v.After = l.Items, l.after()
+	v.Items, v.After = l.Items, l.Next
 	return p.show("events", view{Title: "Events", Section: "events", Live: "topics=event", Data: v})
 }
 
 type eventView struct {
-	Event     event
-	Decisions []decision
-	Rules     []rule
+	Event     client.Event
+	Decisions []client.Decision
+	Rules     []client.Rule
 }
 
 func (s *Site) event(p *page) error {
 	one := "/api/v1/events/" + url.PathEscape(p.r.PathValue("id"))
 	var v eventView
-	var decisions list[decision]
+	var decisions client.Page[client.Decision]
 	if err := p.get(one, &v.Event); err != nil {
 		return err
 	}

@@ -4,36 +4,39 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/flightrules/flightrules/internal/client"
 )
 
 // historyOf is how far back strips of a list go.
 const historyOf = 24 * time.Hour
 
 type satelliteLine struct {
-	satellite
+	client.SatelliteState
 
 	Strip template.HTML
 }
 
 type satellitesView struct {
 	Items   []satelliteLine
-	Regions []region
+	Regions []client.Region
 	After   string
 }
 
 func (s *Site) satellites(p *page) error {
-	var l list[satellite]
+	var l client.Page[client.SatelliteState]
 	var v satellitesView
 	if err := p.get("/api/v1/satellites?limit=50&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	if err := p.get("/api/v1/satellite-regions", &struct{ Items *[]region }{&v.Regions}); err != nil {
+	if err := p.get("/api/v1/satellite-regions", &struct{ Items *[]client.Region }{&v.Regions}); err != nil {
 		return err
 	}
-	v.After = l.after()
+	v.After = l.Next
 	for _, one := range l.Items {
 		picture, err := p.history("satellite", one.ID)
 		if err != nil {
@@ -49,17 +52,17 @@ func (p *page) history(kind, id string) (template.HTML, error) {
 	one := "/api/v1/entities/" + url.PathEscape(kind) + "/" + url.PathEscape(id)
 	now := p.site.now()
 	from := now.Add(-historyOf)
-	var changes list[transition]
+	var changes client.Page[client.Transition]
 	if err := p.get(one+"/transitions?limit=200&field=status&from="+instant(from), &changes); err != nil {
 		return "", err
 	}
-	if changes.Next != nil {
+	if changes.Next != "" {
 		from = changes.Items[len(changes.Items)-1].At
 	}
 	before := map[string]any{}
 	if len(changes.Items) == 0 { // nothing has changed: it is as it was
-		var e entity
-		if err := p.get(one, &e); err != nil && !isMissing(err) {
+		var e client.Entity
+		if err := p.get(one, &e); err != nil && !refusedWith(err, http.StatusNotFound) {
 			return "", err
 		}
 		if since, ok := e.Since["status"]; ok && !since.After(from) {
@@ -74,7 +77,7 @@ func (p *page) history(kind, id string) (template.HTML, error) {
 }
 
 // onlyStatus leaves the field status of transitions.
-func onlyStatus(list []transition) []transition {
+func onlyStatus(list []client.Transition) []client.Transition {
 	for i, t := range list {
 		list[i].Changes = map[string][2]any{"status": t.Changes["status"]}
 	}
@@ -82,14 +85,14 @@ func onlyStatus(list []transition) []transition {
 }
 
 type checkLine struct {
-	checkItem
+	client.Check
 
 	Strip, Latency template.HTML
 	Type           string
 }
 
-// State is a field of the state of a check; nil: it has none yet.
-func (c checkLine) Field(name string) any { return c.checkItem.State[name] }
+// Field is a field of the state of a check; nil: it has none yet.
+func (c checkLine) Field(name string) any { return c.Check.State[name] }
 
 type checksView struct {
 	Items []checkLine
@@ -97,17 +100,17 @@ type checksView struct {
 }
 
 func (s *Site) checks(p *page) error {
-	var l list[checkItem]
+	var l client.Page[client.Check]
 	if err := p.get("/api/v1/checks?limit=50&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	v := checksView{After: l.after()}
+	v := checksView{After: l.Next}
 	for _, c := range l.Items {
 		picture, err := p.history("check", c.ID)
 		if err != nil {
 			return err
 		}
-		v.Items = append(v.Items, checkLine{checkItem: c, Strip: picture, Type: typeOf(c.Settings)})
+		v.Items = append(v.Items, checkLine{Check: c, Strip: picture, Type: typeOf(c.Settings)})
 	}
 	return p.show("checks", view{Title: "Checks", Section: "checks", Live: "topics=transition&kind=check", Data: v})
 }
@@ -126,17 +129,17 @@ type checkView struct {
 	checkLine
 
 	Observer string
-	Results  []checkResult
+	Results  []client.CheckResult
 }
 
 func (s *Site) check(p *page) error {
 	one := "/api/v1/checks/" + url.PathEscape(p.r.PathValue("id"))
 	v := checkView{Observer: p.query("observer")}
-	if err := p.get(one, &v.checkItem); err != nil {
+	if err := p.get(one, &v.Check); err != nil {
 		return err
 	}
 	var results struct {
-		Items []checkResult `json:"items"`
+		Items []client.CheckResult `json:"items"`
 	}
 	if err := p.get(one+"/results?limit=200&observer="+url.QueryEscape(v.Observer), &results); err != nil {
 		return err

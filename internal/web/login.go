@@ -21,9 +21,9 @@ func (s *Site) login(p *page) error {
 	p.r.Body = http.MaxBytesReader(p.w, p.r.Body, 64<<10)
 	next := p.r.PostFormValue("next")
 	session, _, err := s.server.SignIn(p.ctx, p.r.PostFormValue("token"), p.r.RemoteAddr)
-	var problem *httpapi.Problem
+	problem, tooMany := errors.AsType[*httpapi.Problem](err)
 	switch {
-	case errors.As(err, &problem):
+	case tooMany:
 		p.w.Header().Set("Retry-After", problem.GetHeaders().Get("Retry-After"))
 		return p.render(problem.Status, "login", view{Title: "Sign in", Data: login{Next: next, Error: "Too many attempts came from this address. Wait a little, and try again."}})
 	case errors.Is(err, httpapi.ErrUnauthenticated):
@@ -57,7 +57,7 @@ func (s *Site) logout(p *page) error {
 	if err != nil {
 		return &client.Problem{Status: http.StatusBadRequest, Title: "Bad Request"}
 	}
-	if err := s.server.Tokens().EndSession(p.ctx, cookie.Value); err != nil {
+	if err := s.server.SignOut(p.ctx, cookie.Value, p.r.RemoteAddr); err != nil {
 		return err
 	}
 	http.SetCookie(p.w, p.cookie("", -1))

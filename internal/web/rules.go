@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -12,22 +13,21 @@ import (
 	"time"
 
 	"github.com/flightrules/flightrules/internal/client"
-	"github.com/flightrules/flightrules/internal/httpapi"
 )
 
 type rulesView struct {
 	Search       string
 	Items        []ruleLine
-	Problems     []problem
+	Problems     []client.LoadProblem
 	After, Query string
 	None         bool // there are no rules at all
 }
 
 // ruleLine is a rule in the list.
 type ruleLine struct {
-	rule
+	client.Rule
 
-	Activity httpapi.Activity
+	Activity client.Activity
 }
 
 // perPage is how many rules a page shows, as what each did is counted.
@@ -36,11 +36,11 @@ const perPage = 50
 func (s *Site) rules(p *page) error {
 	v := rulesView{Search: p.query("search")}
 	var l struct {
-		list[rule]
+		client.Page[client.Rule]
 
-		Problems []problem `json:"problems"`
+		Problems []client.LoadProblem `json:"problems"`
 	}
-	if err := p.get("/api/v1/rules?limit=1000", &l); err != nil {
+	if err := p.get("/api/v1/rules?limit=1", &l); err != nil {
 		return err
 	}
 	v.Problems, v.None = l.Problems, len(l.Items) == 0
@@ -49,13 +49,13 @@ func (s *Site) rules(p *page) error {
 		return err
 	}
 	after := p.query("after")
-	matching = slices.DeleteFunc(matching, func(r rule) bool { return after != "" && r.ID <= after })
+	matching = slices.DeleteFunc(matching, func(r client.Rule) bool { return after != "" && r.ID <= after })
 	if len(matching) > perPage {
 		matching = matching[:perPage]
 		v.After, v.Query = matching[perPage-1].ID, "search="+url.QueryEscape(v.Search)
 	}
 	for _, r := range matching {
-		one := ruleLine{rule: r}
+		one := ruleLine{Rule: r}
 		if err := p.get("/api/v1/rules/"+url.PathEscape(r.ID)+"/activity?limit=200&slices=1", &one.Activity); err != nil {
 			return err
 		}
@@ -65,20 +65,20 @@ func (s *Site) rules(p *page) error {
 }
 
 // allRules are the rules in force, by id.
-func (p *page) allRules() ([]rule, error) {
+func (p *page) allRules() ([]client.Rule, error) {
 	text, err := p.site.api.List(p.ctx, "/api/v1/rules")
 	if err != nil {
 		return nil, err
 	}
-	var rules []rule
+	var rules []client.Rule
 	return rules, json.Unmarshal(text, &rules)
 }
 
 // rulesLike are those with a text in their id, name, tags or what they wait for.
-func (p *page) rulesLike(text string) ([]rule, error) {
+func (p *page) rulesLike(text string) ([]client.Rule, error) {
 	all, err := p.allRules()
 	text = strings.ToLower(text)
-	return slices.DeleteFunc(all, func(r rule) bool {
+	return slices.DeleteFunc(all, func(r client.Rule) bool {
 		words := append([]string{r.ID, r.Name, r.Description}, r.Tags...)
 		for _, t := range r.Triggers {
 			words = append(words, t.Event, t.Summary)
@@ -88,9 +88,9 @@ func (p *page) rulesLike(text string) ([]rule, error) {
 }
 
 // rulesAbout are those with a trigger that looks at entities of a kind.
-func (p *page) rulesAbout(kind string) ([]rule, error) {
+func (p *page) rulesAbout(kind string) ([]client.Rule, error) {
 	all, err := p.allRules()
-	return slices.DeleteFunc(all, func(r rule) bool {
+	return slices.DeleteFunc(all, func(r client.Rule) bool {
 		for _, t := range r.Triggers {
 			if strings.HasPrefix(t.Event, kind+".") || strings.Contains(t.Summary, " "+kind+".") {
 				return false
@@ -101,19 +101,19 @@ func (p *page) rulesAbout(kind string) ([]rule, error) {
 }
 
 type ruleView struct {
-	Rule      rule
-	Activity  httpapi.Activity
+	Rule      client.Rule
+	Activity  client.Activity
 	Range     string
 	Ranges    []rangeLink
 	Chart     template.HTML
 	Outcomes  []outcomeCount
-	Decisions []decision
+	Decisions []client.Decision
 	After     string
 	Outcome   string
-	Asked     string       // the event of "why not?"
-	Why       *explanation // its answer
-	WhyNot    string       // why there is none
-	Recent    []event      // to ask about
+	Asked     string              // the event of "why not?"
+	Why       *client.Explanation // its answer
+	WhyNot    string              // why there is none
+	Recent    []client.Event      // to ask about
 }
 
 type outcomeCount struct {
@@ -146,15 +146,15 @@ func (s *Site) showRule(p *page, refused *client.Problem) error {
 		return err
 	}
 	v.Chart, v.Outcomes = chartOf(v.Activity)
-	var decisions list[decision]
+	var decisions client.Page[client.Decision]
 	if err := p.get(one+"/decisions?limit=50&outcome="+url.QueryEscape(v.Outcome)+"&after="+url.QueryEscape(p.query("after")), &decisions); err != nil {
 		return err
 	}
-	v.Decisions, v.After = decisions.Items, decisions.after()
+	v.Decisions, v.After = decisions.Items, decisions.Next
 	if err := p.why(&v, one); err != nil {
 		return err
 	}
-	status := 200
+	status := http.StatusOK
 	if refused != nil {
 		status = refused.Status
 	}
@@ -165,7 +165,7 @@ func (s *Site) showRule(p *page, refused *client.Problem) error {
 
 // why answers "why not?" for an event.
 func (p *page) why(v *ruleView, one string) error {
-	var recent list[event]
+	var recent client.Page[client.Event]
 	if err := p.get("/api/v1/events?limit=25", &recent); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (p *page) why(v *ruleView, one string) error {
 	if v.Asked == "" {
 		return nil
 	}
-	var why explanation
+	var why client.Explanation
 	err := p.get(one+"/explain?event="+url.QueryEscape(v.Asked), &why)
 	if problem, ok := errors.AsType[*client.Problem](err); ok {
 		v.WhyNot = problem.Detail
@@ -184,7 +184,7 @@ func (p *page) why(v *ruleView, one string) error {
 }
 
 // chartOf draws what a rule decided over time.
-func chartOf(a httpapi.Activity) (template.HTML, []outcomeCount) {
+func chartOf(a client.Activity) (template.HTML, []outcomeCount) {
 	var stacks []stack
 	width := a.Until.Sub(a.Since) / time.Duration(max(len(a.Slices), 1))
 	for i, slice := range a.Slices {
@@ -221,14 +221,14 @@ func (s *Site) ruleVerb(p *page) error {
 	case "resume":
 		err = p.post(one+"/resume", nil, nil)
 	case "run":
-		var started event
+		var started client.Event
 		if err = p.post(one+"/run", map[string]any{"inputs": map[string]any{}}, &started); err == nil {
 			return p.back("/events/"+url.PathEscape(started.ID), "started")
 		}
 	default:
-		return &client.Problem{Status: 404, Title: "Not Found", Detail: "Nothing is called " + verb + "."}
+		return &client.Problem{Status: http.StatusNotFound, Title: "Not Found", Detail: "Nothing is called " + verb + "."}
 	}
-	if problem, ok := errors.AsType[*client.Problem](err); ok && problem.Status != 404 {
+	if problem, ok := errors.AsType[*client.Problem](err); ok && problem.Status != http.StatusNotFound {
 		return s.showRule(p, problem)
 	}
 	if err != nil {

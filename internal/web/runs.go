@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"slices"
 
@@ -11,7 +12,7 @@ import (
 type runsView struct {
 	Rule, Status string
 	Dead         bool
-	Items        []run
+	Items        []client.Run
 	Statuses     []string
 	After, Query string
 }
@@ -32,16 +33,16 @@ func (s *Site) runs(p *page) error {
 		narrow.Set("dead", "true")
 	}
 	v.Query = narrow.Encode()
-	var l list[run]
+	var l client.Page[client.Run]
 	if err := p.get("/api/v1/runs?limit=100&"+v.Query+"&after="+url.QueryEscape(p.query("after")), &l); err != nil {
 		return err
 	}
-	v.Items, v.After = l.Items, l.after()
+	v.Items, v.After = l.Items, l.Next
 	return p.show("runs", view{Title: "Runs", Section: "runs", Live: "topics=run&rule=" + url.QueryEscape(v.Rule), Data: v})
 }
 
 type runView struct {
-	Run  run
+	Run  client.Run
 	Rows []row
 	Over bool
 }
@@ -56,7 +57,7 @@ func (s *Site) showRun(p *page, refused *client.Problem) error {
 	}
 	v.Over = v.Run.FinishedAt != nil
 	v.Rows = waterfall(v.Run, p.site.now())
-	status := 200
+	status := http.StatusOK
 	if refused != nil {
 		status = refused.Status
 	}
@@ -75,9 +76,9 @@ func (s *Site) runVerb(p *page) error {
 	case "retry":
 		said, err = "retried", p.post(one+"/retry", nil, nil)
 	default:
-		return &client.Problem{Status: 404, Title: "Not Found", Detail: "Nothing is called " + verb + "."}
+		return &client.Problem{Status: http.StatusNotFound, Title: "Not Found", Detail: "Nothing is called " + verb + "."}
 	}
-	if problem, ok := errors.AsType[*client.Problem](err); ok && problem.Status != 404 {
+	if problem, ok := errors.AsType[*client.Problem](err); ok && problem.Status != http.StatusNotFound {
 		return s.showRun(p, problem)
 	}
 	if err != nil {

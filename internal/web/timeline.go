@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/flightrules/flightrules/internal/client"
 )
 
 // line is the history of one field in some time.
@@ -44,7 +46,7 @@ const maxLine = 200
 
 // draw makes the lines of the fields: of what was at the beginning (nil: nothing
 // was), and of what changed since, oldest first.
-func drawTimeline(from, to time.Time, before map[string]any, changed []transition) []line {
+func drawTimeline(from, to time.Time, before map[string]any, changed []client.Transition) []line {
 	spans := map[string][]span{}
 	begin := func(field string, value any, at time.Time, seq int64) {
 		if n := len(spans[field]); n > 0 {
@@ -136,6 +138,8 @@ func percent(part, whole time.Duration) string {
 	switch {
 	case share > 0 && share < 0.1:
 		return "< 0.1 %"
+	case share > 99.9 && share < 100:
+		return "> 99.9 %"
 	case share < 10 || share > 99 && share < 100:
 		return fmt.Sprintf("%.1f %%", share)
 	}

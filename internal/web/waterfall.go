@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"html/template"
 	"time"
+
+	"github.com/flightrules/flightrules/internal/client"
 )
 
 // row is a step of a run, as it stands in the waterfall.
 type row struct {
-	step
+	client.Step
 
 	Depth   int
 	Picture template.HTML
@@ -17,7 +19,7 @@ type row struct {
 
 // waterfall puts the steps of a run under those that they stand below, with bars
 // for their times.
-func waterfall(r run, now time.Time) []row {
+func waterfall(r client.Run, now time.Time) []row {
 	from, to := r.CreatedAt, now
 	if r.FinishedAt != nil {
 		to = *r.FinishedAt
@@ -30,30 +32,16 @@ func waterfall(r run, now time.Time) []row {
 	if !to.After(from) {
 		to = from.Add(time.Millisecond)
 	}
-	below := map[int][]int{}
-	for i, s := range r.Steps {
-		parent := -1
-		if s.Parent != nil {
-			parent = *s.Parent
-		}
-		below[parent] = append(below[parent], i)
-	}
 	var rows []row
-	var walk func(parent, depth int)
-	walk = func(parent, depth int) {
-		for _, i := range below[parent] {
-			s := r.Steps[i]
-			end := to
-			if s.FinishedAt != nil {
-				end = *s.FinishedAt
-			}
-			title := fmt.Sprintf("%s %s: %s, from %s for %s", s.Path, s.Action, s.Status, s.StartedAt.UTC().Format("15:04:05.000"), rough(end.Sub(s.StartedAt)))
-			rows = append(rows, row{step: s, Depth: depth, Open: s.Status == "failed", Picture: strip(title, []bar{{
-				from: share(from, to, s.StartedAt), to: share(from, to, end), class: string(toneOf(s.Status)), title: title,
-			}})})
-			walk(i, depth+1)
+	client.WalkSteps(r.Steps, func(s client.Step, _ *client.Step, depth int) {
+		end := to
+		if s.FinishedAt != nil {
+			end = *s.FinishedAt
 		}
-	}
-	walk(-1, 0)
+		title := fmt.Sprintf("%s %s: %s, from %s for %s", s.Path, s.Action, s.Status, s.StartedAt.UTC().Format("15:04:05.000"), rough(end.Sub(s.StartedAt)))
+		rows = append(rows, row{Step: s, Depth: depth, Open: s.Status == "failed", Picture: strip(title, []bar{{
+			from: share(from, to, s.StartedAt), to: share(from, to, end), class: string(toneOf(s.Status)), title: title,
+		}})})
+	})
 	return rows
 }

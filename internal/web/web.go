@@ -28,16 +28,17 @@ import (
 
 // Site serves the pages.
 type Site struct {
-	server *httpapi.Server
-	api    *client.Client
-	log    *slog.Logger
-	now    func() time.Time
-	origin *http.CrossOriginProtection
+	server  *httpapi.Server
+	version string
+	api     *client.Client
+	log     *slog.Logger
+	now     func() time.Time
+	origin  *http.CrossOriginProtection
 }
 
 // Mount adds the pages to a server.
 func Mount(server *httpapi.Server) *Site {
-	s := &Site{server: server, api: client.Inside(server.Inside()), log: server.Log, now: server.Now, origin: http.NewCrossOriginProtection()}
+	s := &Site{server: server, version: server.Version, api: client.Inside(server.Inside()), log: server.Log, now: server.Now, origin: http.NewCrossOriginProtection()}
 	server.Page("GET /static/{file}", http.HandlerFunc(s.static))
 	server.Page("GET /login", s.open(s.loginForm))
 	server.Page("POST /login", s.origin.Handler(s.open(s.login)))
@@ -200,7 +201,7 @@ var done = map[string]string{
 func (p *page) show(name string, v view) error { return p.render(http.StatusOK, name, v) }
 
 func (p *page) render(status int, name string, v view) error {
-	v.Caller, v.CSRF, v.Now, v.Here, v.Version = p.caller, p.csrf, p.site.now(), p.r.URL.Path, p.site.server.Version
+	v.Caller, v.CSRF, v.Now, v.Here, v.Version = p.caller, p.csrf, p.site.now(), p.r.URL.Path, p.site.version
 	if v.Done == "" {
 		v.Done = done[p.query("done")]
 	}
@@ -217,8 +218,8 @@ func (p *page) render(status int, name string, v view) error {
 // fail shows what went wrong: what the API refused with its reason, all else is
 // for the log.
 func (p *page) fail(err error) {
-	var problem *client.Problem
-	if !errors.As(err, &problem) {
+	problem, ok := errors.AsType[*client.Problem](err)
+	if !ok {
 		if p.ctx.Err() != nil {
 			return
 		}

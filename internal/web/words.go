@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flightrules/flightrules/internal/client"
 	"github.com/flightrules/flightrules/internal/duration"
 )
 
@@ -62,7 +63,7 @@ var tones = map[string]tone{
 	"online": good, "up": good, "ok": good, "healthy": good, "succeeded": good, "started": good, "ready": good, "active": good, "passing": good, "running": good, "open": neutral, "closed": neutral,
 	"offline": bad, "down": bad, "failed": bad, "failing": bad, "critical": bad, "error": bad, "unhealthy": bad, "lost": bad, "dead": bad, "heartbeat_lost": bad, "tripped": bad,
 	"degraded": warning, "warning": warning, "unobserved": warning, "flapping": warning, "stale": warning, "unknown": warning, "waiting": warning, "queued": warning, "depth_exceeded": warning, "paused": warning, "syncing": warning,
-	"cancelled": quiet, "skipped": quiet, "condition_false": quiet, "dropped": quiet, "silenced": quiet, "cooled_down": quiet, "blocked": quiet, "held": quiet, "counted": quiet, "grouped": quiet, "never_connected": quiet,
+	"cancelled": quiet, "skipped": quiet, "condition_false": quiet, "dropped": quiet, "silenced": quiet, "cooled_down": quiet, "blocked": quiet, "disabled": quiet, "held": quiet, "counted": quiet, "grouped": quiet, "never_connected": quiet,
 }
 
 func toneOf(value string) tone {
@@ -78,7 +79,7 @@ func badge(value any) template.HTML {
 	if text == "" {
 		text = "none"
 	}
-	return template.HTML(`<span class="badge ` + string(toneOf(text)) + `">` + template.HTMLEscapeString(strings.ReplaceAll(text, "_", " ")) + `</span>`) //nolint:gosec // it is escaped
+	return template.HTML(`<span class="badge ` + string(toneOf(text)) + `">` + template.HTMLEscapeString(strings.ReplaceAll(text, "_", " ")) + `</span>`) // it is escaped
 }
 
 // stamp shows a time, with its exact value for machines and under the mouse.
@@ -220,7 +221,7 @@ type change struct {
 	New, Gone       bool
 }
 
-func changesOf(t transition) []change {
+func changesOf(t client.Transition) []change {
 	var list []change
 	for _, field := range slices.Sorted(maps.Keys(t.Changes)) {
 		c := t.Changes[field]

@@ -45,6 +45,18 @@ func TestAPI(t *testing.T) {
 			}
 		})
 
+		t.Run("counts the satellites of each region", func(t *testing.T) {
+			var before, after struct{ Items []satellite.RegionItem }
+			n.call(200, "GET", "/api/v1/satellite-regions", "", &before)
+			n.online("edge-r1")
+			n.create("edge-r2")
+			n.call(200, "GET", "/api/v1/satellite-regions", "", &after)
+			if len(after.Items) != 1 || after.Items[0].Name != "eu" || after.Items[0].Statuses["online"] != before.Items[0].Statuses["online"]+1 ||
+				after.Items[0].Statuses["never_connected"] != before.Items[0].Statuses["never_connected"]+1 {
+				t.Errorf("%+v, before %+v", after, before)
+			}
+		})
+
 		t.Run("stores no token", func(t *testing.T) {
 			k := n.create("secret")
 			if !strings.HasPrefix(k.token, "frs_") || len(k.token) != 4+43 {

@@ -88,16 +88,32 @@
   const query = body.dataset.live;
   if (query && window.EventSource && sign) {
     let paused = false;
-    const source = new EventSource("/api/v1/stream?" + query);
+    let source = null;
     const hear = () => {
       if (!paused) soon();
     };
-    for (const topic of ["transition", "event", "decision", "run"]) source.addEventListener(topic, hear);
-    source.addEventListener("ready", () => {
-      say(paused ? "paused" : "live", paused ? "Paused" : "Live");
-      hear();
-    });
-    source.addEventListener("error", () => say("away", "Not connected"));
+    // Browsers have few connections to one server: who is not looked at has none.
+    const listen = () => {
+      if (document.hidden) {
+        source?.close();
+        source = null;
+        return;
+      }
+      if (source) return;
+      source = new EventSource("/api/v1/stream?" + query);
+      for (const topic of ["transition", "event", "decision", "run"]) source.addEventListener(topic, hear);
+      source.addEventListener("ready", () => {
+        say(paused ? "paused" : "live", paused ? "Paused" : "Live");
+        hear();
+      });
+      source.addEventListener("error", () => {
+        say("away", "Not connected");
+        if (source.readyState !== EventSource.CLOSED) return;
+        source = null; // it was refused, and does not try again by itself
+        setTimeout(listen, 5000);
+      });
+    };
+    listen();
     sign.disabled = false;
     sign.addEventListener("click", () => {
       paused = !paused;
@@ -107,7 +123,7 @@
       timer = 0;
       if (!paused) soon();
     });
-    document.addEventListener("visibilitychange", hear);
+    document.addEventListener("visibilitychange", listen);
     setInterval(hear, 30000); // times that are told as "a while ago" move on
   }
 
