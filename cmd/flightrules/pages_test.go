@@ -211,6 +211,13 @@ func TestPages(t *testing.T) {
 			} {
 				show()
 				p.open(path)
+				want := http.StatusOK
+				if name == "nothing" {
+					want = http.StatusNotFound
+				}
+				if got := js[int](p.tab, `performance.getEntriesByType("navigation")[0].responseStatus`); got != want {
+					t.Errorf("%s was answered with %d, want %d", name, got, want)
+				}
 				if bad := p.accessible(script); len(bad) > 0 {
 					t.Errorf("%s, %s:\n%s", name, look, strings.Join(bad, "\n"))
 				}
