@@ -233,6 +233,14 @@ func (f *Follower) add(ctx context.Context, list []Message) {
 	f.tell()
 }
 
+// Resume is where to go on for somebody who was at a place, while the follower
+// has reached another. They can be further: another node may have told them what
+// this one has not read yet.
+func (f *Follower) Resume(ctx context.Context, at, reached Place) (Place, error) {
+	newest, err := newest(ctx, f.db)
+	return at.within(newest, reached), err
+}
+
 // Between are messages of the logs after one place and up to another, a page of
 // each at most; none: there are no more.
 func (f *Follower) Between(ctx context.Context, after, until Place) ([]Message, error) {

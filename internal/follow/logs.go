@@ -30,15 +30,21 @@ type gap struct {
 	settled int64 // below this nothing comes any more
 }
 
-// start finds the end of the logs, below which nothing will come any more.
-func (l *logs) start(ctx context.Context) error {
+// newest are the highest numbers that there are.
+func newest(ctx context.Context, d *db.DB) (p Place, err error) {
 	for i := range topics {
-		if err := l.db.Read().NewSelect().Table(tables[i]).ColumnExpr("COALESCE(MAX(seq), 0)").Scan(ctx, &l.reached[i]); err != nil {
-			return err
+		if err := d.Read().NewSelect().Table(tables[i]).ColumnExpr("COALESCE(MAX(seq), 0)").Scan(ctx, &p[i]); err != nil {
+			return p, err
 		}
 	}
-	if !l.db.Postgres() {
-		return nil
+	return p, nil
+}
+
+// start finds the end of the logs, below which nothing will come any more.
+func (l *logs) start(ctx context.Context) error {
+	var err error
+	if l.reached, err = newest(ctx, l.db); err != nil || !l.db.Postgres() {
+		return err
 	}
 	if err := sleep(ctx, settleAfter); err != nil {
 		return err

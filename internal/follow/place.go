@@ -51,10 +51,13 @@ func Parse(text string) (p Place, err error) {
 	return p, nil
 }
 
-// Before is the place that is not after either of two.
-func (p Place) Before(other Place) Place {
+// within is the place, or another one in those logs in which it is beyond the
+// newest number: it is of another database then, or of one that was set back.
+func (p Place) within(newest, other Place) Place {
 	for i := range p {
-		p[i] = min(p[i], other[i])
+		if p[i] > newest[i] {
+			p[i] = other[i]
+		}
 	}
 	return p
 }

@@ -133,8 +133,10 @@ func (s *Server) stream(hctx huma.Context, in *getStream, from *follow.Place) {
 	}
 	r.at = v.Reached
 	if from != nil {
-		// What is beyond the end is of another database, or of one that was set back.
-		r.at = r.at.Before(*from)
+		var err error
+		if r.at, err = s.follow.Resume(ctx, *from, v.Reached); err != nil {
+			return // it comes back
+		}
 	}
 	if r.write([]byte("event: ready\nid: "+r.at.String()+"\ndata: {}\n\n")) != nil {
 		return

@@ -235,7 +235,8 @@ func (f *fixture) setRun(id string, status journal.RunStatus) {
 // commit after a later one.
 func TestStreamWaitsForWhatIsCommittedLate(t *testing.T) {
 	f := newFixture(t, dbtest.Postgres(t))
-	l := f.listen(f.serve(), "?topics=event", "")
+	server := f.serve()
+	l := f.listen(server, "?topics=event", "")
 	defer l.close()
 	l.next()
 	event := func(seq int64) *journal.Event {
@@ -243,6 +244,7 @@ func TestStreamWaitsForWhatIsCommittedLate(t *testing.T) {
 	}
 	f.insert(event(1))
 	l.next()
+	var ahead *listener
 	err := f.db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		if _, err := tx.NewInsert().Model(event(2)).Exec(ctx); err != nil {
 			return err
@@ -259,6 +261,11 @@ func TestStreamWaitsForWhatIsCommittedLate(t *testing.T) {
 			}); err != nil {
 				return err
 			}
+		}
+		// Somebody comes from another node, which has told them all of it already.
+		ahead = f.listen(server, "?topics=event", "0.7.0.0")
+		if m := ahead.next(); m.id != "0.7.0.0" {
+			return fmt.Errorf("who has seen more goes on at %s", m.id)
 		}
 		time.Sleep(1500 * time.Millisecond) // that nothing comes can only be waited for: it is longer than a follower waits for numbers that nobody brings
 		select {
@@ -277,6 +284,11 @@ func TestStreamWaitsForWhatIsCommittedLate(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"2", "3", "5", "7"}, got); diff != "" {
 		t.Error(diff)
+	}
+	defer ahead.close()
+	f.insert(event(8))
+	if m := ahead.next(); !strings.Contains(m.data, `"id":"8"`) {
+		t.Errorf("%+v came, which was seen before", m)
 	}
 }
 
